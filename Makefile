@@ -1,0 +1,58 @@
+# Carrick. `make help` lists the targets. Everything below sets itself up in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format generate check-generated bench-rpc lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+setup: $(READY) ## create .venv from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Carrick needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## run the shop while things are killed, and count what was lost
+	@$(BIN)/python -m services.demo $(ARGS)
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) check-generated ## format, lint, types, import rules, contracts, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy framework tools services tests
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+
+format: $(READY) ## format the code and sort its imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(READY) ## generate code from proto/
+	$(BIN)/buf generate --template buf.gen.runtime.yaml
+	$(BIN)/buf generate
+
+check-generated: $(READY) ## fail when the committed generated code is out of date
+	@$(BIN)/python tools/check_generated.py
+
+bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
+	@$(BIN)/python -m tests.bench.rpc $(ARGS)
+
+lock: $(READY) ## resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --all-extras --group dev --custom-compile-command 'make lock' -o requirements.lock pyproject.toml
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results demo-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,25 @@
+"""Finishing what must not stay half done."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["finish"]
+
+T = TypeVar("T")
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end even when the caller is cancelled meanwhile; then the cancellation goes on.
+
+    For short, bounded work only: a commit, a release.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # the cancellation is what the caller hears of
+        raise

@@ -1,0 +1,33 @@
+"""Time, as something that can be handed in and replaced in a test."""
+
+import asyncio
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """A source of time. All values are seconds."""
+
+    def monotonic(self) -> float:
+        """Time for measuring and for deadlines: never goes back, has no meaning outside this process."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch: only for what is shown or sent to others, never for a decision."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait. Cancelling ends the wait at once with ``CancelledError``."""
+        ...
+
+
+class SystemClock:
+    """The operating system's clocks and asyncio's timer."""
+
+    __slots__ = ()
+
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    sleep = staticmethod(asyncio.sleep)

@@ -1,0 +1,189 @@
+"""What travels with a call or an event: ids, deadline, key, and the record of its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, TypeAlias
+
+from carrick.claim import Claim, Receipt
+from carrick.errors import Code
+from carrick.ids import derived_id, random_id
+from carrick.method import MethodSpec
+from carrick.trace import Trace
+
+__all__ = ["Attempt", "AttemptKind", "Call", "Context", "Metadata", "current", "detached", "enter"]
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+"""Pairs of lower-case name and value. A name may occur more than once; names in ``-bin`` carry bytes."""
+
+
+class AttemptKind(Enum):
+    """Why an attempt was made."""
+
+    FIRST = "first"
+    RETRY = "retry"
+
+
+class Attempt:
+    """One try of a call. Made anew for each try and filled in from below."""
+
+    __slots__ = ("code", "endpoint", "headers", "kind", "number", "sent", "trailers")
+
+    def __init__(self, number: int, kind: AttemptKind) -> None:
+        self.number = number
+        """1 for the first try."""
+        self.kind = kind
+        self.endpoint: str | None = None
+        """Id of the endpoint that was picked."""
+        self.sent = False
+        """False means: certainly never executed by the peer."""
+        self.headers: Metadata = ()
+        self.trailers: Metadata = ()
+        """What the peer sent; filled in only when the attempt failed."""
+        self.code: Code | None = None
+
+
+class Call:
+    """One logical call, or the handling of one call or event. Shared by all its contexts, used by one event loop."""
+
+    __slots__ = ("_outgoing", "attempts", "claim", "receipt", "trailers")
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.trailers: Metadata = ()
+        """On a server: what to send after the reply."""
+        self.claim: Claim | None = None
+        self.receipt: Receipt | None = None
+        self._outgoing: dict[str, int] | None = None
+
+    @property
+    def winner(self) -> Attempt | None:
+        """The attempt whose answer counts: the last one made, or None before the first."""
+        return self.attempts[-1] if self.attempts else None
+
+    def ordinal(self, method: str) -> int:
+        """Count the calls of ``method`` made while handling this one: 0 for the first."""
+        if self._outgoing is None:
+            self._outgoing = {}
+        number = self._outgoing.get(method, 0)
+        self._outgoing[method] = number + 1
+        return number
+
+
+class Context:
+    """What a Service gets beside its request. Never changed after construction; ``new_attempt`` makes a copy."""
+
+    __slots__ = (
+        "attempt",
+        "call",
+        "causation_id",
+        "correlation_id",
+        "deadline",
+        "key",
+        "metadata",
+        "method",
+        "peer",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        method: MethodSpec[Any, Any] | None,
+        *,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        deadline: float | None = None,
+        key: str | None = None,
+        metadata: Metadata = (),
+        peer: str | None = None,
+        trace: Trace | None = None,
+        call: Call | None = None,
+        attempt: Attempt | None = None,
+    ) -> None:
+        self.method = method
+        """The method called; None while an event is handled."""
+        self.correlation_id = correlation_id or random_id()
+        """The same from the first call through everything that it set off."""
+        self.causation_id = causation_id
+        """The key or event id of what set this off."""
+        self.deadline = deadline
+        """In the time of the clock's ``monotonic()``; None for no limit."""
+        self.key = key
+        """Idempotency key of a call, id of an event."""
+        self.metadata = metadata
+        """On a server what came in, on a client what the caller adds."""
+        self.peer = peer
+        self.trace = trace
+        self.call = call or Call()
+        self.attempt = attempt
+
+    def new_attempt(self, kind: AttemptKind) -> Context:
+        """Copy this context for another try, with an attempt of its own."""
+        attempts = self.call.attempts
+        attempt = Attempt(len(attempts) + 1, kind)
+        attempts.append(attempt)
+        return self._copy(attempt=attempt)
+
+    def with_trace(self, trace: Trace) -> Context:
+        """Copy this context with another trace position."""
+        return self._copy(trace=trace)
+
+    def remaining(self, now: float) -> float | None:
+        """Return the seconds left until the deadline, negative when it has passed, or None without a deadline."""
+        return None if self.deadline is None else self.deadline - now
+
+    def outgoing_key(self, method: str, name: str | None = None) -> str:
+        """Return the idempotency key for a call made while handling this one.
+
+        It is derived from this context's key, the method, and ``name`` or else the number of earlier calls of that
+        method, so that handling the same call or event again gives the same keys. Where calls of one method run
+        concurrently, or under conditions that can change, name them.
+        """
+        if self.key is None:
+            return random_id()
+        return derived_id(self.key, method, name if name is not None else f"#{self.call.ordinal(method)}")
+
+    def _copy(self, *, attempt: Attempt | None = None, trace: Trace | None = None) -> Context:
+        copy = object.__new__(Context)
+        copy.method = self.method
+        copy.correlation_id = self.correlation_id
+        copy.causation_id = self.causation_id
+        copy.deadline = self.deadline
+        copy.key = self.key
+        copy.metadata = self.metadata
+        copy.peer = self.peer
+        copy.trace = self.trace if trace is None else trace
+        copy.call = self.call
+        copy.attempt = self.attempt if attempt is None else attempt
+        return copy
+
+
+_current: ContextVar[Context | None] = ContextVar("carrick_context", default=None)
+
+
+def current() -> Context | None:
+    """Return the context of the call or event that this task is handling, or None."""
+    return _current.get()
+
+
+@contextmanager
+def enter(ctx: Context) -> Iterator[Context]:
+    """Make ``ctx`` the current context inside the block. For what receives calls and events, and for tests."""
+    token = _current.set(ctx)
+    try:
+        yield ctx
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Leave the current context: tasks started inside inherit no deadline, no key and no correlation id."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,87 @@
+"""Work in the background of a process: one step after the other, until stopped."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from carrick.context import detached
+
+__all__ = ["Loop"]
+
+_FIRST_BACKOFF = 0.1
+_MAX_BACKOFF = 5.0
+_logger = logging.getLogger("carrick.loop")
+
+
+class Loop:
+    """Runs ``step`` in a task of its own. Starts and stops as a context manager.
+
+    A step returns the seconds to rest before the next one; :meth:`wake` ends the rest. A step that raises is logged
+    and tried again after 0.1 to 5 seconds: a loop never ends by itself. Stopping waits ``grace`` seconds for the step
+    under way, then cancels it.
+    """
+
+    def __init__(self, name: str, step: Callable[[], Awaitable[float]], *, grace: float = 10.0) -> None:
+        self._name = name
+        self._step = step
+        self._grace = grace
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.stopping = False
+        """True once a stop was asked for: a long step should then come to its end."""
+
+    def wake(self) -> None:
+        """Start the next step now. From the loop's own event loop only."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Begin, outside of any call that is being handled."""
+        self.stopping = False
+        with detached():
+            self._task = asyncio.create_task(self._run(), name=self._name)
+
+    async def stop(self) -> None:
+        """End after the step under way. Calling it again does nothing."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self.stopping = True
+        self._wake.set()
+        _, late = await asyncio.wait((task,), timeout=self._grace)
+        if late:
+            _logger.warning("%s did not end within %g s and is cancelled", self._name, self._grace)
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self.stopping:
+            self._wake.clear()
+            try:
+                rest = await self._step()
+                failures = 0
+            except Exception:  # a loop outlives its step's errors
+                failures += 1
+                rest = min(_MAX_BACKOFF, _FIRST_BACKOFF * 2**failures) * (0.5 + random.random() / 2)
+                _logger.exception("%s failed and goes on in %.1f s", self._name, rest)
+            if rest > 0 and not self.stopping:
+                await self._rest(rest)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

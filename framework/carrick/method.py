@@ -1,0 +1,71 @@
+"""What a contract says about one RPC method, as generated code hands it to the framework."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from carrick.options import KeyRule, MethodPolicy
+
+__all__ = ["IdempotencyLevel", "MethodKind", "MethodSpec"]
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+
+class MethodKind(Enum):
+    """The shapes of a call."""
+
+    UNARY = "unary"
+
+
+class IdempotencyLevel(Enum):
+    """Protobuf's own ``idempotency_level`` of a method."""
+
+    UNKNOWN = "unknown"
+    NO_SIDE_EFFECTS = "no_side_effects"
+    IDEMPOTENT = "idempotent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MethodSpec(Generic[Req, Res]):
+    """One method of one service. Compared and hashed by identity: there is one constant a method."""
+
+    service: str
+    """Full name of the service, ``shop.orders.v1.Orders``."""
+    name: str
+    """Name of the method in the contract, ``PlaceOrder``."""
+    request: type[Req]
+    response: type[Res]
+    kind: MethodKind = MethodKind.UNARY
+    idempotency: IdempotencyLevel = IdempotencyLevel.UNKNOWN
+    policy: MethodPolicy = field(default_factory=MethodPolicy)
+
+    full_name: str = field(init=False)
+    """``shop.orders.v1.Orders/PlaceOrder``; on the wire with a slash in front."""
+    encode_request: Callable[[Req], bytes] = field(init=False, repr=False)
+    decode_request: Callable[[bytes], Req] = field(init=False, repr=False)
+    encode_response: Callable[[Res], bytes] = field(init=False, repr=False)
+    decode_response: Callable[[bytes], Res] = field(init=False, repr=False)
+    keyed: bool = field(init=False)
+    """Whether the contract gives the method an idempotency key."""
+    key_required: bool = field(init=False)
+    repeatable: bool = field(init=False)
+    """Whether the contract says that executing the method twice does no harm."""
+
+    def __post_init__(self) -> None:
+        rule = self.policy.idempotency
+        derived: dict[str, object] = {
+            "full_name": f"{self.service}/{self.name}",
+            "encode_request": self.request.SerializeToString,
+            "decode_request": self.request.FromString,
+            "encode_response": self.response.SerializeToString,
+            "decode_response": self.response.FromString,
+            "keyed": rule is not None,
+            "key_required": rule is not None and rule.key is KeyRule.REQUIRED,
+            "repeatable": self.idempotency is not IdempotencyLevel.UNKNOWN,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)

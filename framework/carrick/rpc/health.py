@@ -1,0 +1,42 @@
+"""The standard health service, ended cleanly when the server drains."""
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio
+
+__all__ = ["Health"]
+
+
+class Health(aio.HealthServicer):
+    """gRPC health checking. Watchers are told NOT_SERVING and let go, so that they do not hold up a stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watchers: set[asyncio.Task[Any]] = set()
+
+    async def serving(self, services: tuple[str, ...]) -> None:
+        """Turn SERVING, as a whole and for each service."""
+        for name in ("", *services):
+            await self.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def draining(self) -> None:
+        """Turn NOT_SERVING for good."""
+        await self.enter_graceful_shutdown()
+
+    def dismiss_watchers(self) -> None:
+        """End the streams of all watchers."""
+        for watcher in self._watchers:
+            watcher.cancel()
+
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:  # noqa: N802
+        """Stream the state of a service, as the health protocol says."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._watchers.add(task)
+        try:
+            await super().Watch(request, context)
+        finally:
+            self._watchers.discard(task)

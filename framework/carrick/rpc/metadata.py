@@ -1,0 +1,67 @@
+"""The framework's words in RPC metadata, and their checked reading."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from carrick.context import AttemptKind, Context, Metadata
+from carrick.errors import CarrickError, Code
+from carrick.ids import MAX_ID_LENGTH, accepted_id
+from carrick.method import MethodSpec
+from carrick.trace import Trace
+
+__all__ = ["context_from", "metadata_for"]
+
+CORRELATION = "x-correlation-id"
+CAUSATION = "x-causation-id"
+KEY = "idempotency-key"
+ATTEMPT = "x-carrick-attempt"
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+
+def metadata_for(ctx: Context) -> Metadata:
+    """Return what goes out with a call. The deadline is not here: the transport sets it."""
+    pairs: list[tuple[str, str | bytes]] = [(CORRELATION, ctx.correlation_id)]
+    if ctx.causation_id is not None:
+        pairs.append((CAUSATION, ctx.causation_id))
+    if ctx.key is not None:
+        pairs.append((KEY, ctx.key))
+    if ctx.trace is not None:
+        pairs.append((TRACEPARENT, ctx.trace.parent))
+        if ctx.trace.state:
+            pairs.append((TRACESTATE, ctx.trace.state))
+    if ctx.attempt is not None and ctx.attempt.kind is not AttemptKind.FIRST:
+        pairs.append((ATTEMPT, str(ctx.attempt.number)))
+    return (*pairs, *ctx.metadata) if ctx.metadata else tuple(pairs)
+
+
+def context_from(
+    method: MethodSpec[Any, Any],
+    metadata: Iterable[tuple[str, str | bytes]],
+    *,
+    deadline: float | None,
+    peer: str,
+) -> Context:
+    """Make the context of a call that came in.
+
+    A correlation id that is not 1 to 128 visible ASCII characters is replaced by a new one; such an idempotency key is
+    refused with ``INVALID_ARGUMENT``, since another one in its place would break the caller's promise.
+    """
+    pairs = tuple(metadata)
+    words = dict(pairs)
+    key = words.get(KEY)
+    if key is not None and accepted_id(key) is None:
+        raise CarrickError(
+            Code.INVALID_ARGUMENT,
+            f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters",
+        )
+    return Context(
+        method,
+        correlation_id=accepted_id(words.get(CORRELATION)),
+        causation_id=accepted_id(words.get(CAUSATION)),
+        deadline=deadline,
+        key=accepted_id(key),
+        metadata=pairs,
+        peer=peer,
+        trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
+    )

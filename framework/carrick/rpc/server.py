@@ -1,0 +1,241 @@
+"""A gRPC server: handlers behind their stacks, health, reflection, and a stop that finishes what was begun."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import grpc
+import grpc.aio
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from carrick.claim import ClaimStore
+from carrick.clock import Clock, SystemClock
+from carrick.context import enter
+from carrick.errors import CarrickError, Code, ConfigurationError
+from carrick.instruments import Instruments
+from carrick.method import MethodSpec
+from carrick.route import MethodRoute
+from carrick.rpc.health import Health
+from carrick.rpc.metadata import context_from
+from carrick.rpc.status import answer_for, grpc_code
+from carrick.service import Filter, Service
+from carrick.stacks import server_stack
+
+__all__ = ["Server", "Servicer"]
+
+_logger = logging.getLogger("carrick.server")
+
+_Handler = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
+
+
+class Servicer(Protocol):
+    """What generated servicers are: something that pairs methods with handlers."""
+
+    def routes(self) -> tuple[MethodRoute[Any, Any], ...]:
+        """Return a route for each method."""
+        ...
+
+
+class Server:
+    """Serves the methods of servicers, with health and reflection. Starts and stops as a context manager.
+
+    ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
+    idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own, nearest
+    to the handlers. At most ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
+
+    Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
+    gives running ones ``grace`` seconds before they are cancelled.
+    """
+
+    def __init__(
+        self,
+        *servicers: Servicer,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        claims: ClaimStore | None = None,
+        filters: Sequence[Filter] = (),
+        clock: Clock | None = None,
+        instruments: Instruments | None = None,
+        max_concurrent_calls: int = 1000,
+        max_message_bytes: int = 4 * 1024 * 1024,
+        grace: float = 10.0,
+        drain_delay: float = 0.0,
+    ) -> None:
+        self._host = host
+        self._requested_port = port
+        self._clock = clock or SystemClock()
+        self._grace = grace
+        self._drain_delay = drain_delay
+        self._max_concurrent_calls = max_concurrent_calls
+        self._max_message_bytes = max_message_bytes
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._health = Health()
+        self._server: grpc.aio.Server | None = None
+        self._routes = [route for servicer in servicers for route in servicer.routes()]
+        self._services = [(route.spec, self._stack(route, claims, instruments, filters)) for route in self._routes]
+        self.port = 0
+        """The port it listens on; 0 before it runs."""
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the running server."""
+        return f"{self._host}:{self.port}"
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Full names of the services served."""
+        return tuple(dict.fromkeys(route.spec.service for route in self._routes))
+
+    async def start(self) -> None:
+        """Listen and serve. Raises ``ConfigurationError`` when the address can't be had."""
+        server = grpc.aio.server(
+            options=(
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+            ),
+            maximum_concurrent_rpcs=self._max_concurrent_calls,
+        )
+        by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        for method, service in self._services:
+            by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+                self._handler(method, service),
+                request_deserializer=method.decode_request,
+                response_serializer=method.encode_response,
+            )
+        for name, handlers in by_service.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(self._reflected(), server)
+        try:
+            self.port = server.add_insecure_port(f"{self._host}:{self._requested_port}")
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {self._host}:{self._requested_port}: is the port taken? Port 0 takes a free one"
+            ) from error
+        await server.start()
+        self._server = server
+        await self._health.serving(self.service_names)
+        _logger.info("serving", extra={"address": self.address, "services": list(self.service_names)})
+
+    async def stop(self) -> None:
+        """Drain and stop, as the class says. Calling it again does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await self._health.draining()
+        _logger.info("draining", extra={"running": self._running})
+        if self._drain_delay:
+            await asyncio.sleep(self._drain_delay)
+        stopping = asyncio.create_task(server.stop(self._grace))
+        await self._until_idle(stopping)
+        self._health.dismiss_watchers()
+        await stopping
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _until_idle(self, stopping: "asyncio.Task[None]") -> None:
+        while self._running and not stopping.done():
+            self._idle.clear()
+            idle = asyncio.create_task(self._idle.wait())
+            await asyncio.wait((idle, stopping), return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+
+    def _stack(
+        self,
+        route: MethodRoute[Any, Any],
+        claims: ClaimStore | None,
+        instruments: Instruments | None,
+        filters: Sequence[Filter],
+    ) -> Service:
+        if route.spec.keyed and claims is None:
+            raise ConfigurationError(
+                f"{route.spec.full_name} has an idempotency key, so its server needs a place for the records: "
+                "Server(..., claims=IdempotencyRecords(database))"
+            )
+        return server_stack(
+            route.handler,
+            route.spec,
+            clock=self._clock,
+            claims=claims,
+            instruments=instruments,
+            extra=filters,
+        )
+
+    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> _Handler:
+        monotonic = self._clock.monotonic
+
+        async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            self._running += 1
+            try:
+                return await serve(request, transport)
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.set()
+
+        async def serve(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            left: float | None = transport.time_remaining()
+            try:
+                ctx = context_from(
+                    method,
+                    transport.invocation_metadata() or (),
+                    deadline=None if left is None else monotonic() + left,
+                    peer=transport.peer(),
+                )
+            except CarrickError as error:
+                return await _abort(transport, error, "")
+            with enter(ctx):
+                try:
+                    reply = await service(request, ctx)
+                except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
+                    _log_failure(method.full_name, error)
+                    return await _abort(transport, error, ctx.correlation_id, ctx.call.trailers)
+            if ctx.call.trailers:
+                transport.set_trailing_metadata(ctx.call.trailers)
+            return reply
+
+        return handle
+
+    def _reflected(self) -> list[str]:
+        pool = descriptor_pool.Default()
+        known = []
+        for name in self.service_names:
+            try:
+                pool.FindServiceByName(name)
+            except KeyError:
+                continue
+            known.append(name)
+        return [*known, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+
+
+async def _abort(
+    transport: "grpc.aio.ServicerContext[Any, Any]",
+    error: BaseException,
+    correlation_id: str,
+    trailers: tuple[tuple[str, str | bytes], ...] = (),
+) -> Any:
+    answer = answer_for(error, correlation_id)
+    await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers))
+
+
+def _log_failure(method: str, error: BaseException) -> None:
+    """Log a status at debug, a fault of this service or of what it depends on with its traceback."""
+    if isinstance(error, CarrickError) and error.attempt is None and error.code is not Code.INTERNAL:
+        _logger.debug("%s answered %s", method, error)
+    elif isinstance(error, CarrickError) and error.attempt is not None:
+        _logger.warning("%s failed: %s", method, error)
+    else:
+        _logger.error("%s failed", method, exc_info=error)

@@ -1,0 +1,92 @@
+"""Errors to gRPC statuses and back, with ``google.rpc.Status`` details: the one place where the two meet."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from carrick.context import Attempt, Metadata
+from carrick.errors import CarrickError, Code, DeadlineError, RemoteError, StoreError, TransportError
+
+__all__ = ["DETAILS", "Answer", "answer_for", "error_from", "grpc_code"]
+
+DETAILS = "grpc-status-details-bin"
+
+_MAX_MESSAGE = 4096
+_PASSED_ON = frozenset(
+    {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
+)
+_TO_GRPC = {Code(code.value[0]): code for code in grpc.StatusCode}
+_FROM_GRPC = {code: ours for ours, code in _TO_GRPC.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status that a server sends for an error."""
+
+    code: Code
+    message: str
+    trailers: Metadata
+
+
+def grpc_code(code: Code) -> grpc.StatusCode:
+    """Return gRPC's object for a code."""
+    return _TO_GRPC[code]
+
+
+def answer_for(error: BaseException, correlation_id: str) -> Answer:
+    """Return what a caller is told.
+
+    An error that the handler raised itself is passed as it is. One from a call that the handler made keeps its code
+    only when it may pass (else this service is at fault: ``INTERNAL``), and loses its message. Anything else is
+    ``INTERNAL`` and says nothing but the correlation id.
+    """
+    if not isinstance(error, CarrickError):
+        return _answer(Code.INTERNAL, f"internal error; correlation id {correlation_id}")
+    if isinstance(error, StoreError):
+        return _answer(error.code, f"the service's database is not available; correlation id {correlation_id}")
+    if error.attempt is None:
+        return _answer(error.code, error.message, error)
+    if error.code in _PASSED_ON:
+        return _answer(error.code, "a call that this one depends on failed")
+    return _answer(Code.INTERNAL, f"a call that this one depends on failed; correlation id {correlation_id}")
+
+
+def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answer:
+    message = message[:_MAX_MESSAGE]
+    status = status_pb2.Status(code=code, message=message)
+    for detail in error.details if error else ():
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return Answer(code, message, ((DETAILS, status.SerializeToString()),))
+
+
+def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> CarrickError:
+    """Turn gRPC's error into ours and fill in the attempt's headers, trailers and code.
+
+    A status that came with no trailers at all and that the core itself gives when a connection fails is taken for
+    the core's: a ``TransportError``.
+    """
+    code = _FROM_GRPC[failure.code()]
+    attempt.code = code
+    attempt.headers = tuple(failure.initial_metadata() or ())
+    attempt.trailers = tuple(failure.trailing_metadata() or ())
+    message = f"{method}: {failure.details() or code.name}"
+    if code is Code.DEADLINE_EXCEEDED:
+        return DeadlineError(message, attempt=attempt)
+    if not attempt.trailers and code in (Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL):
+        return TransportError(code, message, attempt=attempt)
+    return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
+
+
+def _details(trailers: Metadata) -> tuple[AnyMessage, ...]:
+    for name, value in trailers:
+        if name == DETAILS and isinstance(value, bytes):
+            try:
+                return tuple(status_pb2.Status.FromString(value).details)
+            except DecodeError:
+                return ()
+    return ()

@@ -1,0 +1,45 @@
+"""The statements by which a transaction fulfils a claim or a receipt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carrick.claim import Claim, Receipt
+from carrick.errors import CarrickError, Code, DuplicateEventError
+
+if TYPE_CHECKING:
+    from carrick.store.transaction import Transaction
+
+__all__ = ["NOW", "fulfil", "receive"]
+
+NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+"""The database's clock, in seconds since the epoch."""
+
+_FULFIL = """
+UPDATE carrick_idempotency SET reply = :reply
+WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
+"""
+
+_RECEIVE = f"""
+INSERT INTO carrick_inbox (consumer, event_id, handled_at) VALUES (:consumer, :event_id, {NOW})
+ON CONFLICT DO NOTHING
+"""  # noqa: S608
+
+
+async def fulfil(tx: Transaction, claim: Claim, reply: bytes) -> None:
+    """Store the reply under the claim's token, or raise ``ABORTED`` when somebody else holds the key now."""
+    result = await tx.execute(
+        _FULFIL, {"reply": reply, "method": claim.method.full_name, "key": claim.key, "token": claim.token}
+    )
+    if result.rowcount != 1:
+        raise CarrickError(
+            Code.ABORTED,
+            f"{claim.method.full_name}: the claim on the idempotency key was taken over; this execution is undone",
+        )
+
+
+async def receive(tx: Transaction, receipt: Receipt) -> None:
+    """Store the receipt, or raise ``DuplicateEventError`` when it is there already."""
+    result = await tx.execute(_RECEIVE, {"consumer": receipt.consumer, "event_id": receipt.event_id})
+    if result.rowcount != 1:
+        raise DuplicateEventError(f"{receipt.consumer} has handled event {receipt.event_id} before")

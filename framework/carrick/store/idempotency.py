@@ -1,0 +1,76 @@
+"""Idempotency records: who may execute a keyed call, and what it was answered with."""
+
+from typing import Any
+
+from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Replay
+from carrick.ids import random_id
+from carrick.method import MethodSpec
+from carrick.options import IdempotencyOptions
+from carrick.store.claims import NOW
+from carrick.store.transaction import Database
+
+__all__ = ["IdempotencyRecords"]
+
+_CLAIM = f"""
+INSERT INTO carrick_idempotency (method, key, fingerprint, token, lease_until, reply, expires_at)
+VALUES (:method, :key, :fingerprint, :token, {NOW} + :lease, NULL, {NOW} + :expiry)
+ON CONFLICT (method, key) DO UPDATE SET
+    fingerprint = excluded.fingerprint, token = excluded.token, lease_until = excluded.lease_until,
+    reply = NULL, expires_at = excluded.expires_at
+WHERE expires_at <= {NOW} OR (reply IS NULL AND lease_until <= {NOW} AND fingerprint = excluded.fingerprint)
+RETURNING token
+"""  # noqa: S608
+
+_LOOK = f"""
+SELECT fingerprint, reply, lease_until - {NOW} AS remaining
+FROM carrick_idempotency WHERE method = :method AND key = :key
+"""  # noqa: S608
+
+_RELEASE = """
+DELETE FROM carrick_idempotency WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
+"""
+
+_PURGE = f"""
+DELETE FROM carrick_idempotency WHERE rowid IN (
+    SELECT rowid FROM carrick_idempotency WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT :most)
+"""  # noqa: S608
+
+
+class IdempotencyRecords:
+    """A ``ClaimStore`` in the service's own database, where handlers complete their records.
+
+    Leases and expiry are measured by the database's clock. A lease that ends too early costs a second execution, never
+    a second effect: the first one's transaction is aborted by its token.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, method: MethodSpec[Any, Any], key: str, fingerprint: bytes, lease: float) -> ClaimOutcome:
+        """Claim a key for ``lease`` seconds, or say why it can't be had."""
+        options = method.policy.idempotency
+        assert isinstance(options, IdempotencyOptions)
+        names = {"method": method.full_name, "key": key}
+        token = random_id()
+        async with self._database.transaction() as tx:
+            claimed = await tx.execute(
+                _CLAIM,
+                {**names, "fingerprint": fingerprint, "token": token, "lease": lease, "expiry": options.expiry},
+            )
+            if claimed.first() is not None:
+                return Claimed(Claim(method, key, token))
+            held = (await tx.execute(_LOOK, names)).first()
+        assert held is not None
+        if held.fingerprint != fingerprint:
+            return Mismatch()
+        return InFlight(held.remaining) if held.reply is None else Replay(held.reply)
+
+    async def release(self, claim: Claim) -> None:
+        """Give an unfulfilled claim back. Does nothing when it was fulfilled or taken over."""
+        async with self._database.transaction() as tx:
+            await tx.execute(_RELEASE, {"method": claim.method.full_name, "key": claim.key, "token": claim.token})
+
+    async def purge(self, most: int = 500) -> int:
+        """Remove at most ``most`` expired records; return how many went."""
+        async with self._database.transaction() as tx:
+            return (await tx.execute(_PURGE, {"most": most})).rowcount

@@ -1,0 +1,90 @@
+"""Versioned SQL files: which there are, which were applied, which come next."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carrick.errors import ConfigurationError
+
+__all__ = ["Migration", "Migrations", "due", "statements"]
+
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: a step from one version of a schema to the next, applied in one transaction."""
+
+    component: str
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Tells whether an applied file was changed afterwards."""
+        return hashlib.blake2b(self.sql.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """The SQL files of one component: ``0001_name.sql`` and on, in ``directory`` or its folder of the dialect."""
+
+    component: str
+    directory: Path
+
+    def load(self, dialect: str) -> tuple[Migration, ...]:
+        """Read the files. Raises ``ConfigurationError`` for a missing folder, a bad name or a gap in the numbers."""
+        folder = self.directory / dialect
+        folder = folder if folder.is_dir() else self.directory
+        if not folder.is_dir():
+            raise ConfigurationError(f"{self.component}: no folder of migrations at {folder}")
+        found = tuple(self._migration(path) for path in sorted(folder.glob("*.sql")))
+        for expected, migration in enumerate(found, start=1):
+            if migration.version != expected:
+                raise ConfigurationError(
+                    f"{self.component}: migration {migration.version:04d} in {folder} should be {expected:04d}; "
+                    "number the files 0001, 0002, ... without gaps"
+                )
+        return found
+
+    def _migration(self, path: Path) -> Migration:
+        match = _FILE_NAME(path.name)
+        if match is None:
+            raise ConfigurationError(f"{path}: name a migration like 0001_create_orders.sql")
+        return Migration(self.component, int(match[1]), match[2], path.read_text(encoding="utf-8"))
+
+
+def due(known: Sequence[Migration], applied: Mapping[int, str]) -> tuple[Migration, ...]:
+    """Return what is to be applied, given the applied versions and their checksums.
+
+    Versions that are applied and not known are left alone: older code runs on a newer schema. Raises
+    ``ConfigurationError`` when an applied file was changed.
+    """
+    for migration in known:
+        checksum = applied.get(migration.version)
+        if checksum is not None and checksum != migration.checksum:
+            raise ConfigurationError(
+                f"{migration.component}: migration {migration.version:04d}_{migration.name} was changed after it was "
+                "applied; put the change into a new file"
+            )
+    return tuple(migration for migration in known if migration.version not in applied)
+
+
+def statements(sql: str) -> Iterator[str]:
+    """Split a file into its statements, triggers included (SQLite's rules)."""
+    pending = ""
+    for piece in re.split(r"(?<=;)", sql):
+        pending += piece
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if _without_comments(pending):
+        yield pending.strip()
+
+
+def _without_comments(sql: str) -> str:
+    return re.sub(r"--[^\n]*", "", sql).strip()

@@ -1,0 +1,237 @@
+"""SQLite, set up so that nothing is lost and nothing is sold twice.
+
+One connection writes, one transaction at a time, each begun with ``BEGIN IMMEDIATE``: with the drivers' defaults a
+SELECT runs before the transaction begins, and two orders can take the same piece. Others only read, each from a
+snapshot (WAL). Every commit is synced to disk before it returns.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Executable, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from carrick.cancellation import finish
+from carrick.clock import Clock, SystemClock
+from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
+from carrick.store.migrations import Migration, Migrations, due, statements
+from carrick.store.transaction import Parameters, Result, Transaction
+
+__all__ = ["SqliteDatabase", "SqliteTransaction"]
+
+_FIRST_POLL = 0.1
+_POOL_TIMEOUT = 30.0
+_SCHEMA_TABLE = """
+CREATE TABLE IF NOT EXISTS carrick_schema (
+    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
+    applied_at TEXT NOT NULL, PRIMARY KEY (component, version))
+"""
+_NOT_AVAILABLE = (
+    "SQLITE_BUSY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_LOCKED",
+    "SQLITE_NOTADB",
+    "SQLITE_READONLY",
+)
+_logger = logging.getLogger("carrick.store")
+
+
+class SqliteTransaction(Transaction):
+    """A transaction on a SQLite database. ``connection`` is SQLAlchemy's, for what :meth:`execute` does not do."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__()
+        self.connection = connection
+
+    async def execute(
+        self, statement: Executable | str, parameters: Parameters | Sequence[Parameters] | None = None
+    ) -> Result:
+        """Run SQL with ``:name`` parameters, or a SQLAlchemy statement."""
+        with _vendor_errors():
+            if isinstance(statement, str):
+                return await self.connection.exec_driver_sql(statement, parameters)
+            return await self.connection.execute(statement, parameters)
+
+
+class SqliteDatabase:
+    """One SQLite file. Opens and closes as a context manager; opening applies the migrations that are due.
+
+    While the file can't be opened or is locked, opening waits up to ``startup_timeout`` seconds. A transaction waits
+    up to ``busy_timeout`` seconds for a writer in another process, and for its turn behind the writers of this one.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        migrations: Sequence[Migrations] = (),
+        busy_timeout: float = 5.0,
+        readers: int = 4,
+        startup_timeout: float = 30.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if readers < 1:
+            raise ConfigurationError(f"readers must be 1 or more, not {readers}")
+        self.path = Path(path)
+        self._migrations = [each.load("sqlite") for each in migrations]
+        self._startup_timeout = startup_timeout
+        self._clock = clock or SystemClock()
+        self._writer = _engine(self.path, busy_timeout, connections=1, writes=True)
+        self._readers = _engine(self.path, busy_timeout, connections=readers, writes=False)
+        self._writing: asyncio.Task[Any] | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        """Begin a transaction that may write, when its turn comes.
+
+        A cancellation that arrives during the commit is raised after it: the transaction is then committed.
+        """
+        if self._writing is not None and self._writing is asyncio.current_task():
+            raise CarrickError(
+                Code.INTERNAL, "this task is already in a transaction on this database; pass that one on instead"
+            )
+        async with _begun(self._writer) as connection:
+            self._writing = asyncio.current_task()
+            tx = SqliteTransaction(connection)
+            try:
+                yield tx
+            finally:
+                self._writing = None
+            await finish(_commit(connection, tx))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[SqliteTransaction]:
+        """Begin a transaction that only reads, from one snapshot."""
+        async with _begun(self._readers) as connection:
+            yield SqliteTransaction(connection)
+
+    async def open(self) -> None:
+        """Wait for the file and bring its schema up to date."""
+        deadline = self._clock.monotonic() + self._startup_timeout
+        poll = _FIRST_POLL
+        while True:
+            try:
+                return await self._migrate()
+            except StoreError as error:
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    await self.close()
+                    raise StoreError(
+                        error.code, f"{self.path} was not available for {self._startup_timeout:g} s: {error.message}"
+                    ) from error
+                _logger.warning("waiting for %s, %.0f s at most: %s", self.path, left, error.message)
+                await self._clock.sleep(min(poll, left))
+                poll = min(poll * 2, 2.0)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _migrate(self) -> None:
+        async with self.transaction() as tx:
+            await tx.execute(_SCHEMA_TABLE)
+        for known in self._migrations:
+            async with self.transaction() as tx:  # several processes may start at once: one migrates, the others wait
+                for migration in due(known, await _applied(tx, known)):
+                    await _apply(tx, migration)
+
+
+async def _applied(tx: Transaction, known: Sequence[Migration]) -> dict[int, str]:
+    rows = await tx.execute(
+        "SELECT version, checksum FROM carrick_schema WHERE component = :component",
+        {"component": known[0].component if known else ""},
+    )
+    return {row.version: row.checksum for row in rows.all()}
+
+
+async def _apply(tx: Transaction, migration: Migration) -> None:
+    for statement in statements(migration.sql):
+        await tx.execute(statement)
+    await tx.execute(
+        "INSERT INTO carrick_schema (component, version, name, checksum, applied_at) "
+        "VALUES (:component, :version, :name, :checksum, datetime('now'))",
+        {
+            "component": migration.component,
+            "version": migration.version,
+            "name": migration.name,
+            "checksum": migration.checksum,
+        },
+    )
+
+
+@asynccontextmanager
+async def _begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        with _vendor_errors():
+            connection = await stack.enter_async_context(engine.connect())
+            await connection.begin()
+        yield connection
+
+
+async def _commit(connection: AsyncConnection, tx: SqliteTransaction) -> None:
+    with _vendor_errors():
+        await connection.commit()
+    tx.committed()
+
+
+def _engine(path: Path, busy_timeout: float, *, connections: int, writes: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        connect_args={"timeout": busy_timeout},
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=_POOL_TIMEOUT,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        if not writes:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _vendor_errors() -> Iterator[None]:
+    """Turn "not available" errors of the driver into ``StoreError``. Errors of a statement stay SQLAlchemy's."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise StoreError(
+            Code.RESOURCE_EXHAUSTED, f"no turn within {_POOL_TIMEOUT:g} s: too many transactions"
+        ) from error
+    except DBAPIError as error:
+        name = getattr(error.orig, "sqlite_errorname", None) or ""
+        if name.startswith(_NOT_AVAILABLE):
+            raise StoreError(Code.UNAVAILABLE, f"{error.orig} ({name})") from error
+        raise

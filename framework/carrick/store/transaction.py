@@ -1,0 +1,97 @@
+"""What the framework needs of a database, and what a handler does with a transaction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from carrick.context import current
+from carrick.errors import ConfigurationError
+from carrick.store import claims
+
+__all__ = ["Database", "Parameters", "Result", "Transaction"]
+
+Res = TypeVar("Res", bound=Message)
+Parameters = Mapping[str, Any]
+
+
+class Result(Protocol):
+    """The rows of a statement; their columns are attributes."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows changed."""
+        ...
+
+    def all(self) -> Sequence[Any]:
+        """All rows."""
+        ...
+
+    def first(self) -> Any | None:
+        """The first row, or None."""
+        ...
+
+
+class Transaction(ABC):
+    """One local transaction. It commits when its block ends and rolls back when the block raises.
+
+    Used by one task at a time.
+    """
+
+    def __init__(self) -> None:
+        self._after_commit: list[Callable[[], None]] = []
+
+    @abstractmethod
+    async def execute(self, statement: Any, parameters: Parameters | Sequence[Parameters] | None = None) -> Result:
+        """Run a statement: SQL with ``:name`` parameters, or a SQLAlchemy statement.
+
+        A list of parameters runs it once for each. Raises ``StoreError`` when the database is locked, full or gone.
+        """
+
+    async def reply(self, response: Res) -> Res:
+        """Complete the idempotency record of the call being handled with its reply, and return the reply.
+
+        A keyed handler ends with ``return await tx.reply(response)``. Aborts the transaction with ``ABORTED`` when the
+        claim was taken over by another execution meanwhile. Without a key there is nothing to complete.
+        """
+        ctx = current()
+        claim = None if ctx is None else ctx.call.claim
+        if claim is not None:
+            await claims.fulfil(self, claim, claim.method.encode_response(response))
+            self.after_commit(claim.fulfil)
+        return response
+
+    async def handled(self) -> None:
+        """Record the event being handled in the inbox, so that its effect in this transaction happens once.
+
+        Raises ``DuplicateEventError`` when an earlier delivery had its effect; let it pass, and nothing is committed.
+        """
+        ctx = current()
+        receipt = None if ctx is None else ctx.call.receipt
+        if receipt is None:
+            raise ConfigurationError("tx.handled() is for handlers of events whose subscriber has an inbox")
+        await claims.receive(self, receipt)
+        self.after_commit(receipt.fulfil)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once the transaction is committed. It must be quick and must not raise."""
+        self._after_commit.append(action)
+
+    def committed(self) -> None:
+        """Run the actions. For databases, right after their commit."""
+        for action in self._after_commit:
+            action()
+
+
+class Database(Protocol):
+    """Where transactions come from. Transactions that write are one at a time, readers see a snapshot."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction that may write."""
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction that only reads."""
+        ...

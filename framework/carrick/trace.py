@@ -1,0 +1,36 @@
+"""W3C trace context (``traceparent`` and ``tracestate``), without any tracing library."""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Trace"]
+
+_MAX_STATE = 512
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A position in a trace. Ids are lower-case hexadecimal, 32 and 16 digits."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+    state: str = ""
+
+    @property
+    def parent(self) -> str:
+        """The position as a ``traceparent``."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+    @staticmethod
+    def parse(parent: object, state: object = None) -> "Trace | None":
+        """Read what a peer sent; None when the parent is missing or malformed. A long state is dropped."""
+        match = _PARENT(parent) if isinstance(parent, str) else None
+        if match is None:
+            return None
+        version, trace_id, span_id, flags, more = match.groups()
+        if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(span_id, 16):
+            return None
+        kept = state if isinstance(state, str) and len(state) <= _MAX_STATE else ""
+        return Trace(trace_id, span_id, bool(int(flags, 16) & 1), kept)

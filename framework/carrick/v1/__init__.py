@@ -1,0 +1,1 @@
+"""The compiled contract options, ``carrick/v1/options.proto``."""
