@@ -56,6 +56,14 @@ class Loop:
             task.cancel()
             await asyncio.wait((task,))
 
+    async def rest(self, seconds: float) -> None:
+        """Wait inside a step; a wake or a stop ends the wait."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -77,11 +85,4 @@ class Loop:
                 rest = min(_MAX_BACKOFF, _FIRST_BACKOFF * 2**failures) * (0.5 + random.random() / 2)
                 _logger.exception("%s failed and goes on in %.1f s", self._name, rest)
             if rest > 0 and not self.stopping:
-                await self._rest(rest)
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+                await self.rest(rest)

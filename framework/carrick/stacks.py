@@ -5,6 +5,7 @@ from typing import Any
 
 from carrick.claim import ClaimStore
 from carrick.clock import Clock
+from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
 from carrick.observe import Observer
@@ -15,7 +16,7 @@ from carrick.policy.idempotency import idempotency
 from carrick.policy.retry import retry
 from carrick.service import Filter, Service, stack
 
-__all__ = ["client_stack", "endpoint_stack", "server_stack"]
+__all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
 
 
 def client_stack(
@@ -64,3 +65,8 @@ def server_stack(
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
     return stack(handler, *filters, *extra)
+
+
+def event_stack(handler: Service, event: EventSpec[Any], consumer: str, *, instruments: Instruments | None) -> Service:
+    """Put what stands before an event's handler in front of it."""
+    return stack(handler, instruments.process(event, consumer)) if instruments else handler

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from carrick.store.housekeeping import Housekeeping
 from carrick.store.idempotency import IdempotencyRecords
 from carrick.store.inbox import Inbox
 from carrick.store.migrations import Migrations
@@ -10,4 +11,13 @@ from carrick.store.transaction import Database, Result, Transaction
 MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
 """The tables of idempotency records and inbox."""
 
-__all__ = ["MIGRATIONS", "Database", "IdempotencyRecords", "Inbox", "Migrations", "Result", "Transaction"]
+__all__ = [
+    "MIGRATIONS",
+    "Database",
+    "Housekeeping",
+    "IdempotencyRecords",
+    "Inbox",
+    "Migrations",
+    "Result",
+    "Transaction",
+]

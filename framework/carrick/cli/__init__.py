@@ -1,0 +1,5 @@
+"""The ``carrick`` command."""
+
+from carrick.cli.main import main
+
+__all__ = ["main"]

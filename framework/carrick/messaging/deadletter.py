@@ -1,0 +1,49 @@
+"""Dead letters: messages that a consumer could not handle, kept with the reason."""
+
+from carrick.messaging.contract import Broker, Delivery, Message
+
+__all__ = ["DEAD_LETTER_STREAM", "DeadLetters"]
+
+DEAD_LETTER_STREAM = "DEADLETTERS"
+
+_SUBJECT_ROOT = "deadletter"
+_MAX_REASON = 1024
+
+
+class DeadLetters:
+    """Puts messages aside in the stream ``DEADLETTERS``, on ``deadletter.<consumer>.<subject>``.
+
+    A dead letter has the message's bytes and headers, and beside them ``Carrick-Reason``, ``-Consumer``, ``-Stream``,
+    ``-Sequence``, ``-Subject`` and ``-Deliveries``.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._ready = False
+
+    async def put(self, consumer: str, delivery: Delivery, reason: str) -> None:
+        """Return once the dead letter is stored. Raises ``MessagingError``; the message must then not be settled.
+
+        Putting the same message twice within the stream's window for duplicates stores it once.
+        """
+        if not self._ready:
+            await self._broker.ensure_stream(DEAD_LETTER_STREAM, [f"{_SUBJECT_ROOT}.>"])
+            self._ready = True
+        kept = {name: value for name, value in delivery.headers.items() if not name.lower().startswith("nats-")}
+        await self._broker.publish(
+            Message(
+                stream=DEAD_LETTER_STREAM,
+                subject=f"{_SUBJECT_ROOT}.{consumer}.{delivery.subject}",
+                id=f"{consumer}:{delivery.stream}:{delivery.sequence}",
+                data=delivery.data,
+                headers={
+                    **kept,
+                    "Carrick-Reason": " ".join(reason.split())[:_MAX_REASON],
+                    "Carrick-Consumer": consumer,
+                    "Carrick-Stream": delivery.stream,
+                    "Carrick-Sequence": str(delivery.sequence),
+                    "Carrick-Subject": delivery.subject,
+                    "Carrick-Deliveries": str(delivery.deliveries),
+                },
+            )
+        )

@@ -1,0 +1,283 @@
+"""Consuming: each event handed to its handler, in order, until its effect is committed or it is put aside.
+
+A consumer handles one event at a time. A failed event is tried again in its place, so that nothing overtakes it; what
+cannot be parsed, and what failed too often for reasons of its own, goes to the dead letters and makes way. A failure
+because something else is away is no fault of the event and burns no attempt.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
+
+from carrick.claim import Receipt
+from carrick.clock import Clock, SystemClock
+from carrick.context import Call, Context, enter
+from carrick.errors import CarrickError, Code, ConfigurationError, DuplicateEventError, MessagingError
+from carrick.instruments import Instruments
+from carrick.loop import Loop
+from carrick.messaging.cloudevents import Envelope, read
+from carrick.messaging.contract import Broker, Consumer, Delivery
+from carrick.messaging.deadletter import DeadLetters
+from carrick.observe import EventDeadLettered, EventHandlingFailed, Observer, log
+from carrick.route import EventRoute
+from carrick.service import Service
+from carrick.stacks import event_stack
+from carrick.store.inbox import Inbox
+
+__all__ = ["Subscriber", "SubscriberOptions"]
+
+_OUTAGES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
+_logger = logging.getLogger("carrick.subscriber")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriberOptions:
+    """How events are handled. Times are seconds."""
+
+    max_attempts: int = 10
+    """Failures of the handler before the event goes to the dead letters. Outages of others do not count."""
+    timeout: float = 30.0
+    """For one attempt; the handler is cancelled then, and its calls inherit the deadline."""
+    initial_backoff: float = 0.1
+    max_backoff: float = 10.0
+    ack_wait: float = 10.0
+    """After a consumer's death its event goes to another this much later. Renewed while a handler runs."""
+    fetch_wait: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "initial_backoff", "max_backoff", "ack_wait", "fetch_wait"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        if self.max_attempts < 1:
+            raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A delivery that can be handled."""
+
+    event: ProtoMessage
+    envelope: Envelope
+    route: EventRoute[Any]
+
+
+class Subscriber:
+    """Consumes the events of ``routes`` as the durable consumer ``name``. Starts and stops as a context manager.
+
+    All routes belong to events of one stream: use one subscriber a stream. With an ``inbox`` each handler ends its
+    transaction with ``await tx.handled()``, and an event delivered again has no second effect; without one, delivery
+    is at least once. Several processes may share a name; they take turns.
+
+    Stopping lets the handler under way finish, up to ``grace`` seconds. An event that waits for its next attempt is
+    handed back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        routes: Iterable[EventRoute[Any]],
+        *,
+        inbox: Inbox | None,
+        options: SubscriberOptions | None = None,
+        clock: Clock | None = None,
+        observe: Observer = log,
+        instruments: Instruments | None = None,
+        grace: float = 10.0,
+    ) -> None:
+        self.name = name
+        self._broker = broker
+        self._routes = {route.spec.full_name: route for route in routes}
+        self._inbox = inbox
+        self._options = options or SubscriberOptions()
+        self._clock = clock or SystemClock()
+        self._observe = observe
+        self._dead_letters = DeadLetters(broker)
+        self._services: dict[str, Service] = {
+            full_name: event_stack(route.handler, route.spec, name, instruments=instruments)
+            for full_name, route in self._routes.items()
+        }
+        self._stream, self._stream_subjects = _only_stream(name, self._routes.values())
+        self._consumer: Consumer | None = None
+        self._loop = Loop(f"subscriber {name}", self._step, grace=grace)
+        self.processed = 0
+        """Deliveries settled so far: handled, found to be handled before, or put aside."""
+
+    async def pending(self) -> int:
+        """Count the events that are not settled yet."""
+        return await (await self._bound()).pending()
+
+    async def start(self) -> None:
+        """Begin to consume."""
+        await self._loop.start()
+
+    async def stop(self) -> None:
+        """Stop as the class says."""
+        await self._loop.stop()
+        if self._consumer is not None:
+            await self._consumer.close()
+            self._consumer = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _bound(self) -> Consumer:
+        if self._consumer is None:
+            await self._broker.ensure_stream(self._stream, [self._stream_subjects])
+            self._consumer = await self._broker.consume(
+                self._stream,
+                self.name,
+                [route.spec.consumer_filter for route in self._routes.values()],
+                ack_wait=self._options.ack_wait,
+                max_in_flight=1,
+            )
+        return self._consumer
+
+    async def _step(self) -> float:
+        consumer = await self._bound()
+        for delivery in await consumer.fetch(1, self._options.fetch_wait):
+            heartbeat = asyncio.create_task(self._keep(delivery))
+            try:
+                await self._settle(delivery)
+            finally:
+                heartbeat.cancel()
+        return 0.0
+
+    async def _keep(self, delivery: Delivery) -> None:
+        """Tell the broker, three times in each ``ack_wait``, that the delivery is being worked on."""
+        while True:
+            await self._clock.sleep(self._options.ack_wait / 3)
+            try:
+                await delivery.in_progress()
+            except MessagingError as error:
+                _logger.warning("%s: could not renew a delivery: %s", self.name, error)
+
+    async def _settle(self, delivery: Delivery) -> None:
+        try:
+            parsed = self._parse(delivery)
+        except ValueError as error:
+            return await self._put_aside(delivery, str(error))
+        failures = 0
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                await self._handle(parsed, delivery)
+            except Exception as error:  # noqa: BLE001  # whatever a handler raises is tried again
+                failures += not _is_outage(error)
+                if failures >= self._options.max_attempts:
+                    return await self._put_aside(delivery, f"failed {failures} times, at last with {_reason(error)}")
+                await self._wait(parsed, attempt, error)
+            else:
+                break
+            if self._loop.stopping:
+                return await delivery.nak()
+        await delivery.ack()
+        self.processed += 1
+        return None
+
+    async def _handle(self, parsed: _Parsed, delivery: Delivery) -> None:
+        envelope = parsed.envelope
+        if self._inbox is not None and await self._inbox.holds(self.name, envelope.id):
+            return
+        call = Call()
+        call.receipt = Receipt(self.name, envelope.id) if self._inbox is not None else None
+        ctx = Context(
+            None,
+            correlation_id=envelope.correlation_id,
+            causation_id=envelope.causation_id,
+            deadline=self._clock.monotonic() + self._options.timeout,
+            key=envelope.id,
+            metadata=tuple(delivery.headers.items()),
+            trace=envelope.trace,
+            call=call,
+        )
+        with enter(ctx):
+            try:
+                async with asyncio.timeout(self._options.timeout):
+                    await self._services[parsed.route.spec.full_name](parsed.event, ctx)
+            except DuplicateEventError:
+                return
+        if call.receipt is not None and not call.receipt.fulfilled:
+            raise MessagingError(
+                Code.INTERNAL,
+                f"the handler of {parsed.route.spec.full_name} returned without recording the event; "
+                "call `await tx.handled()` in its transaction, or subscribe with inbox=None",
+            )
+
+    async def _wait(self, parsed: _Parsed, attempt: int, error: Exception) -> None:
+        options = self._options
+        bound = min(options.max_backoff, options.initial_backoff * 2.0 ** min(attempt - 1, 30))
+        delay = bound * (0.5 + random.random() / 2)
+        if not isinstance(error, CarrickError | TimeoutError):
+            _logger.error("%s: the handler of %s failed", self.name, parsed.route.spec.full_name, exc_info=error)
+        self._observe(
+            EventHandlingFailed(
+                consumer=self.name,
+                event_type=parsed.route.spec.full_name,
+                event_id=parsed.envelope.id,
+                attempt=attempt,
+                reason=_reason(error),
+                delay=delay,
+            )
+        )
+        await self._loop.rest(delay)
+
+    async def _put_aside(self, delivery: Delivery, reason: str) -> None:
+        await self._dead_letters.put(self.name, delivery, reason)
+        await delivery.ack()
+        self.processed += 1
+        self._observe(
+            EventDeadLettered(consumer=self.name, subject=delivery.subject, sequence=delivery.sequence, reason=reason)
+        )
+
+    def _parse(self, delivery: Delivery) -> _Parsed:
+        """Raise ``ValueError`` with the reason when the delivery can't be handled, now or ever."""
+        envelope = read(delivery.headers, fallback_id=f"{delivery.stream}:{delivery.sequence}")
+        full_name = envelope.type or self._type_of(delivery.subject)
+        route = self._routes.get(full_name or "")
+        if route is None:
+            raise ValueError(f"{self.name} handles no events of type {full_name!r}")
+        try:
+            return _Parsed(route.spec.message.FromString(delivery.data), envelope, route)
+        except DecodeError as error:
+            raise ValueError(f"the payload is no {full_name}: {error}") from error
+
+    def _type_of(self, subject: str) -> str | None:
+        """Return the event type of a message without ``ce-type``, by its subject."""
+        contract_subject = subject.rpartition(".")[0]
+        for full_name, route in self._routes.items():
+            if route.spec.subject == contract_subject:
+                return full_name
+        return None
+
+
+def _only_stream(name: str, routes: Iterable[EventRoute[Any]]) -> tuple[str, str]:
+    streams = {(route.spec.stream, route.spec.stream_subjects) for route in routes}
+    if len(streams) != 1:
+        named = ", ".join(sorted(stream for stream, _ in streams)) or "none"
+        raise ConfigurationError(
+            f"subscriber {name} needs routes of exactly one stream and has {named}; make one subscriber a stream"
+        )
+    return streams.pop()
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, CarrickError) and error.code in _OUTAGES
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

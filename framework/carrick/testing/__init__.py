@@ -1,0 +1,11 @@
+"""What users test their services with. The framework itself never imports this package.
+
+``pytest_plugins = ["carrick.testing.fixtures"]`` in a conftest brings the fixtures.
+"""
+
+from carrick.messaging.memory import MemoryBroker
+from carrick.testing.clock import FakeClock
+from carrick.testing.nats import NatsServer
+from carrick.testing.settle import Settling, settle
+
+__all__ = ["FakeClock", "MemoryBroker", "NatsServer", "Settling", "settle"]

@@ -1,0 +1,45 @@
+"""The client class of a service in a generated module."""
+
+from carrick_codegen._comments import docstring
+from carrick_codegen._imports import MessageNames
+from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen.model import Method, Service
+
+__all__ = ["client"]
+
+
+def client(service: Service, messages: MessageNames) -> list[str]:
+    """Return the class through which a service is called."""
+    comment = service.comment or f"Calls ``{service.full_name}``."
+    lines = [
+        f"class {service.name}Client:",
+        *docstring(comment, indent=4, width=WIDTH),
+        "",
+        "    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:",
+        '        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract\'s."""',
+    ]
+    for method in service.methods:
+        lines += Group(f"self._{method.python_name} = channel.bind(", [method.constant, "policy"]).lines(8)
+    for method in service.methods:
+        lines += ["", *_method(method, messages)]
+    return lines
+
+
+def _method(method: Method, messages: MessageNames) -> list[str]:
+    comment = method.comment or f"Call ``{method.full_name}``."
+    keyed = method.policy.idempotency is not None
+    parameters = [
+        "self",
+        f"request: {messages[method.request]}",
+        "*",
+        "timeout: float | None = None",
+        *(["key: str | None = None"] if keyed else []),
+        "metadata: Metadata = ()",
+    ]
+    arguments = ["request", "timeout=timeout", *(["key=key"] if keyed else []), "metadata=metadata"]
+    closing = f") -> {messages[method.response]}:"
+    return [
+        *Group(f"async def {method.python_name}(", parameters, closing).lines(4, expanded=True),
+        *docstring(comment, indent=8, width=WIDTH),
+        *Group(f"return await self._{method.python_name}(", arguments).lines(8),
+    ]

@@ -1,0 +1,45 @@
+"""Proto comments as plain text, and that text as docstrings."""
+
+import re
+import textwrap
+import unicodedata
+
+__all__ = ["cleaned", "docstring"]
+
+_QUOTES = '"""'
+_PREFORMATTED = re.compile(r"\s|[-*+#>|]|[0-9]+[.)]\s")
+"""The start of a line that must stay a line: lists, tables, code."""
+
+
+def cleaned(comment: str) -> str:
+    """Return a comment without its margin, linter directives, control characters and outer blank lines."""
+    lines = [_printable(line.rstrip()) for line in comment.splitlines()]
+    kept = [line for line in lines if not line.lstrip().startswith("buf:lint:")]
+    return textwrap.dedent("\n".join(kept)).strip("\n").strip()
+
+
+def _printable(line: str) -> str:
+    return "".join(char for char in line.expandtabs(4) if unicodedata.category(char) not in {"Cc", "Cs"})
+
+
+def docstring(text: str, *, indent: int, width: int) -> list[str]:
+    """Return ``text`` as the lines of a docstring, its paragraphs wrapped to ``width`` columns."""
+    margin = " " * indent
+    escaped = _escaped(text)
+    one_line = f"{margin}{_QUOTES}{escaped}{_QUOTES}"
+    if "\n" not in escaped and len(one_line) <= width:
+        return [one_line]
+    blocks = [_wrapped(block, width - indent) for block in re.split(r"\n{2,}", _QUOTES + escaped)]
+    lines = "\n\n".join(blocks).split("\n")
+    return [f"{margin}{line}".rstrip() for line in (*lines, _QUOTES)]
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace(_QUOTES, r"\"\"\"")
+    return f'{escaped[:-1]}\\"' if escaped.endswith('"') else escaped
+
+
+def _wrapped(paragraph: str, width: int) -> str:
+    if any(_PREFORMATTED.match(line) for line in paragraph.removeprefix(_QUOTES).split("\n")):
+        return paragraph
+    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,47 @@
+"""What a generated module has for events: the class that publishes them and the functions that pair handlers."""
+
+from carrick_codegen._comments import docstring
+from carrick_codegen._imports import MessageNames
+from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen.model import Event, File
+
+__all__ = ["publisher", "subscription"]
+
+
+def publisher(file: File, messages: MessageNames) -> list[str]:
+    """Return the class that publishes the events of a file."""
+    summary = f"Publishes the events of {file.path} through the outbox."
+    lines = [
+        f"class {file.publisher}:",
+        *docstring(summary, indent=4, width=WIDTH),
+        "",
+        "    def __init__(self, outbox: Outbox) -> None:",
+        '        """Write events to this outbox."""',
+        "        self._outbox = outbox",
+    ]
+    for event in file.events:
+        lines += ["", *_method(event, messages)]
+    return lines
+
+
+def _method(event: Event, messages: MessageNames) -> list[str]:
+    comment = event.comment or f"Publish ``{event.full_name}``."
+    delivery = f"Published to ``{event.subject}``, in order for each ``{event.key}``, if and only if ``tx`` commits."
+    parameters = ["self", "tx: Transaction", f"event: {messages[event.message]}"]
+    return [
+        *Group(f"async def {event.python_name}(", parameters, ") -> None:").lines(4),
+        *docstring(f"{comment}\n\n{delivery}", indent=8, width=WIDTH),
+        *Group("await self._outbox.write(", ["tx", event.constant, "event"]).lines(8),
+    ]
+
+
+def subscription(event: Event, messages: MessageNames) -> list[str]:
+    """Return the function that pairs an event with its handler."""
+    message = messages[event.message]
+    parameter = f"handler: Callable[[{message}, Context], Awaitable[None]]"
+    summary = f"Pair ``{event.full_name}`` with what handles it."
+    return [
+        *Group(f"def on_{event.python_name}(", [parameter], f") -> EventRoute[{message}]:").lines(),
+        *docstring(summary, indent=4, width=WIDTH),
+        *Group("return EventRoute(", [event.constant, "handler"]).lines(4),
+    ]

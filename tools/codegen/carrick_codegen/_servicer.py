@@ -1,0 +1,36 @@
+"""The servicer class of a service in a generated module."""
+
+from carrick_codegen._comments import docstring
+from carrick_codegen._imports import MessageNames
+from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen.model import Method, Service
+
+__all__ = ["servicer"]
+
+
+def servicer(service: Service, messages: MessageNames) -> list[str]:
+    """Return the abstract class that a service's handlers implement."""
+    comment = service.comment or f"Answers the calls of ``{service.full_name}``."
+    lines = [f"class {service.name}Servicer(ABC):", *docstring(comment, indent=4, width=WIDTH)]
+    for method in service.methods:
+        lines += ["", "    @abstractmethod", *_method(method, messages)]
+    return [*lines, "", *_routes(service)]
+
+
+def _method(method: Method, messages: MessageNames) -> list[str]:
+    comment = method.comment or f"Answer ``{method.full_name}``."
+    parameters = ["self", f"request: {messages[method.request]}", "ctx: Context"]
+    closing = f") -> {messages[method.response]}:"
+    return [
+        *Group(f"async def {method.python_name}(", parameters, closing).lines(4),
+        *docstring(comment, indent=8, width=WIDTH),
+    ]
+
+
+def _routes(service: Service) -> list[str]:
+    routes = [Group("MethodRoute(", [method.constant, f"self.{method.python_name}"]) for method in service.methods]
+    return [
+        "    def routes(self) -> tuple[MethodRoute[Any, Any], ...]:",
+        '        """Pair each method with what handles it."""',
+        *Group("return (", routes).lines(8, expanded=True),
+    ]

@@ -1,0 +1,82 @@
+"""The specifications in a generated module: ``PLACE_ORDER``, ``ORDER_PLACED``."""
+
+from collections.abc import Iterable
+
+from carrick_codegen._imports import MessageNames
+from carrick_codegen._layout import Group
+from carrick_codegen._source import Given
+from carrick_codegen.model import Breaker, Event, Idempotency, Method, Policy, Retry, Service
+
+__all__ = ["event_spec", "method_spec"]
+
+Argument = str | Group
+
+
+def method_spec(service: Service, method: Method, messages: MessageNames) -> list[str]:
+    """Return the constant of a method. Options that the contract does not give are left to the runtime's defaults."""
+    arguments: list[Argument] = [
+        f'service="{service.full_name}"',
+        f'name="{method.name}"',
+        f"request={messages[method.request]}",
+        f"response={messages[method.response]}",
+    ]
+    if method.idempotency_level is not None:
+        arguments.append(f"idempotency=IdempotencyLevel.{method.idempotency_level}")
+    if policy := _policy(method.policy):
+        arguments.append(Group("policy=MethodPolicy(", policy))
+    return Group(f"{method.constant} = MethodSpec(", arguments).lines(expanded=True)
+
+
+def event_spec(event: Event, messages: MessageNames) -> list[str]:
+    """Return the constant of an event."""
+    arguments = [
+        f'type="{event.full_name}"',
+        f'subject="{event.subject}"',
+        f'key="{event.key}"',
+        f"message={messages[event.message]}",
+    ]
+    return Group(f"{event.constant} = EventSpec(", arguments).lines(expanded=True)
+
+
+def _policy(policy: Policy) -> list[Argument]:
+    arguments = _given(timeout=policy.timeout)
+    if policy.retry is not None:
+        arguments.append(Group("retry=RetryOptions(", _retry(policy.retry)))
+    if policy.breaker is not None:
+        arguments.append(Group("breaker=BreakerOptions(", _breaker(policy.breaker)))
+    if policy.idempotency is not None:
+        arguments.append(Group("idempotency=IdempotencyOptions(", _idempotency(policy.idempotency)))
+    return arguments
+
+
+def _retry(retry: Retry) -> list[Argument]:
+    arguments = _given(
+        max_attempts=retry.max_attempts,
+        initial_backoff=retry.initial_backoff,
+        max_backoff=retry.max_backoff,
+        multiplier=retry.multiplier,
+    )
+    if retry.codes is not None:
+        codes = [f"Code.{name}" for name in retry.codes.value]
+        arguments.append(Group("codes=frozenset(", [Group("{", codes, "}")]))
+    return arguments
+
+
+def _breaker(breaker: Breaker) -> list[Argument]:
+    return _given(
+        failure_ratio=breaker.failure_ratio,
+        window=breaker.window,
+        min_calls=breaker.min_calls,
+        open_for=breaker.open_for,
+        trials=breaker.trials,
+    )
+
+
+def _idempotency(idempotency: Idempotency) -> list[Argument]:
+    assert idempotency.key is not None, "the reader reports a policy without a key"
+    key: Iterable[Argument] = [f"key=KeyRule.{idempotency.key.value}"]
+    return [*key, *_given(expiry=idempotency.expiry)]
+
+
+def _given(**numbers: Given[float] | None) -> list[Argument]:
+    return [f"{name}={given.value!r}" for name, given in numbers.items() if given is not None]

@@ -1,0 +1,114 @@
+"""What contracts say, checked and resolved: all that :mod:`carrick_codegen.render` needs, and no descriptors."""
+
+from dataclasses import dataclass
+
+from carrick_codegen._source import Given, Location
+
+__all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "Policy", "Retry", "Service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What a contract gives of ``carrick.v1.RetryPolicy``; times in seconds."""
+
+    at: Location
+    max_attempts: Given[int] | None = None
+    initial_backoff: Given[float] | None = None
+    max_backoff: Given[float] | None = None
+    multiplier: Given[float] | None = None
+    codes: Given[tuple[str, ...]] | None = None
+    """Names of codes, without repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """What a contract gives of ``carrick.v1.BreakerPolicy``; times in seconds."""
+
+    at: Location
+    failure_ratio: Given[float] | None = None
+    window: Given[float] | None = None
+    min_calls: Given[int] | None = None
+    open_for: Given[float] | None = None
+    trials: Given[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """What a contract gives of ``carrick.v1.IdempotencyPolicy``; times in seconds."""
+
+    at: Location
+    key: Given[str] | None = None
+    """OPTIONAL or REQUIRED; always there in a policy of a method."""
+    expiry: Given[float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a file, a service or a method gives of ``carrick.v1.MethodPolicy``; of a method, with all it inherits."""
+
+    timeout: Given[float] | None = None
+    retry: Retry | None = None
+    breaker: Breaker | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MessageType:
+    """A message class: the ``_pb2`` module of the file that declares it, and its names from the outermost in."""
+
+    module: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One unary method of a service."""
+
+    name: str
+    full_name: str
+    """``shop.orders.v1.Orders/PlaceOrder``."""
+    python_name: str
+    constant: str
+    comment: str
+    request: MessageType
+    response: MessageType
+    idempotency_level: str | None
+    """NO_SIDE_EFFECTS or IDEMPOTENT; None when the contract does not say."""
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service."""
+
+    name: str
+    full_name: str
+    comment: str
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One message that is an event."""
+
+    full_name: str
+    python_name: str
+    constant: str
+    comment: str
+    message: MessageType
+    subject: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One contract file."""
+
+    path: str
+    output: str
+    """Path of the generated file."""
+    publisher: str
+    """Name of the class that publishes the file's events."""
+    comment: str
+    services: tuple[Service, ...]
+    events: tuple[Event, ...]
