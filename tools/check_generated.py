@@ -66,8 +66,8 @@ def differences(tree: Tree, *, committed: Path, fresh: Path) -> Iterator[str]:
 
 
 def _diff(path: str, old: Path, new: Path) -> Iterator[str]:
-    texts = (file.read_text("utf-8", errors="replace").splitlines() for file in (old, new))
-    lines = difflib.unified_diff(*texts, f"{path} (committed)", f"{path} (generated)", n=1, lineterm="")
+    before, after = (file.read_text("utf-8", errors="replace").splitlines() for file in (old, new))
+    lines = difflib.unified_diff(before, after, "committed", "generated", n=1, lineterm="")
     for line in islice(lines, _DIFF_LINES):
         yield f"  {line[:160]}"
 

@@ -67,18 +67,18 @@ def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answ
 def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> CarrickError:
     """Turn gRPC's error into ours and fill in the attempt's headers, trailers and code.
 
-    A status that came with no trailers at all and that the core itself gives when a connection fails is taken for
+    A ``RemoteError`` has the peer's own message.     A status that came with no trailers at all and that the core itself gives when a connection fails is taken for
     the core's: a ``TransportError``.
     """
     code = _FROM_GRPC[failure.code()]
     attempt.code = code
     attempt.headers = tuple(failure.initial_metadata() or ())
     attempt.trailers = tuple(failure.trailing_metadata() or ())
-    message = f"{method}: {failure.details() or code.name}"
+    message = failure.details() or ""
     if code is Code.DEADLINE_EXCEEDED:
-        return DeadlineError(message, attempt=attempt)
+        return DeadlineError(f"{method}: {message or 'the deadline passed'}", attempt=attempt)
     if not attempt.trailers and code in (Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL):
-        return TransportError(code, message, attempt=attempt)
+        return TransportError(code, f"{method}: {message}", attempt=attempt)
     return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
 
 

@@ -10,10 +10,13 @@ _QUOTES = '"""'
 _PREFORMATTED = re.compile(r"\s|[-*+#>|]|[0-9]+[.)]\s")
 """The start of a line that must stay a line: lists, tables, code."""
 
+_RISKY_QUOTES = re.compile(r'"{3,}|\A"+|"+\Z')
+"""Quotes that would merge with those of a docstring, or end it."""
+
 
 def cleaned(comment: str) -> str:
     """Return a comment without its margin, linter directives, control characters and outer blank lines."""
-    lines = [_printable(line.rstrip()) for line in comment.splitlines()]
+    lines = [_printable(line.rstrip()) for line in comment.removeprefix("*").splitlines()]  # of /** ... */
     kept = [line for line in lines if not line.lstrip().startswith("buf:lint:")]
     return textwrap.dedent("\n".join(kept)).strip("\n").strip()
 
@@ -35,8 +38,7 @@ def docstring(text: str, *, indent: int, width: int) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace(_QUOTES, r"\"\"\"")
-    return f'{escaped[:-1]}\\"' if escaped.endswith('"') else escaped
+    return _RISKY_QUOTES.sub(lambda match: r"\"" * len(match[0]), text.replace("\\", r"\\"))
 
 
 def _wrapped(paragraph: str, width: int) -> str:

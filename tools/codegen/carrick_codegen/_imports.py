@@ -47,7 +47,8 @@ class MessageNames:
 def _free_name(message: MessageType, taken: set[str]) -> str:
     name = message.names[0]
     if name in taken:
-        name = camel_case(message.module.rpartition(".")[2].removesuffix("_pb2")) + name
+        file = message.module.rpartition(".")[2].removesuffix("_pb2")
+        name = camel_case(file) + name[:1].upper() + name[1:]
     while name in taken:
         name += "_"
     return name

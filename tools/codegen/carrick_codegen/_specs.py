@@ -30,7 +30,7 @@ def method_spec(service: Service, method: Method, messages: MessageNames) -> lis
 def event_spec(event: Event, messages: MessageNames) -> list[str]:
     """Return the constant of an event."""
     arguments = [
-        f'type="{event.full_name}"',
+        f'full_name="{event.full_name}"',
         f'subject="{event.subject}"',
         f'key="{event.key}"',
         f"message={messages[event.message]}",

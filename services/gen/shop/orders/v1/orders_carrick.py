@@ -68,7 +68,7 @@ GET_ORDER = MethodSpec(
 )
 
 ORDER_PLACED = EventSpec(
-    type="shop.orders.v1.OrderPlaced",
+    full_name="shop.orders.v1.OrderPlaced",
     subject="orders.placed.v1",
     key="order_id",
     message=OrderPlaced,
