@@ -16,12 +16,12 @@ class App:
     """The parts of one process, each an async context manager: what others lean on comes first.
 
     With database, broker, relay, subscriber, server in this order a stop refuses new calls and finishes running ones,
-    then stops consuming, then publishes what is left in the outbox, then disconnects.
+    then stops consuming, then publishes what is left in the outbox, then disconnects. A part that is None is left out.
     """
 
-    def __init__(self, name: str, *parts: AbstractAsyncContextManager[object]) -> None:
+    def __init__(self, name: str, *parts: AbstractAsyncContextManager[object] | None) -> None:
         self.name = name
-        self._parts = parts
+        self._parts = [part for part in parts if part is not None]
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM or SIGINT, or until ``stop`` is set. A second signal cancels the stopping.

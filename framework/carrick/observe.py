@@ -103,7 +103,7 @@ class EventDeadLettered(Observation):
 Observer: TypeAlias = Callable[[Observation], None]
 """Takes observations, on the event loop, between two awaits: it must be quick and must not raise."""
 
-_QUIET = (RetryScheduled, EventsPublished)
+_LEVELS: dict[type[Observation], int] = {EventsPublished: logging.DEBUG, RetryScheduled: logging.INFO}
 _logger = logging.getLogger("carrick")
 
 
@@ -113,7 +113,7 @@ def ignore(observation: Observation) -> None:
 
 def log(observation: Observation) -> None:
     """Write the observation to the ``carrick`` logger, its fields beside the message."""
-    level = logging.DEBUG if isinstance(observation, _QUIET) else logging.WARNING
+    level = _LEVELS.get(type(observation), logging.WARNING)
     if _logger.isEnabledFor(level):
         name = type(observation).__name__
         _logger.log(level, name, extra={"observation": {"name": name, **asdict(observation)}})

@@ -1,4 +1,4 @@
-"""Golden tests: the contracts in golden/input give exactly golden/expected.
+"""Golden tests: the contracts in golden/input give exactly golden/expected (named .txt to keep linters out).
 
 After a change that is meant to show, write the expected files anew and read the diff:
 
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from carrick_codegen.plugin import generate
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 
+from carrick_codegen.plugin import generate
 from tests.codegen.compiling import PROTO, ROOT, WELL_KNOWN, compile_folder
 
 GOLDEN = ROOT / "tests" / "codegen" / "golden"
@@ -38,21 +38,26 @@ def generated(request_for_all: CodeGeneratorRequest) -> dict[str, str]:
     assert not response.error, response.error
     files = {file.name: file.content for file in response.file}
     if os.environ.get("CARRICK_REGENERATE_GOLDEN"):
-        _write(files, EXPECTED)
+        shutil.rmtree(EXPECTED, ignore_errors=True)
+        _write({f"{name}.txt": content for name, content in files.items()}, EXPECTED)
     return files
 
 
 def _write(files: dict[str, str], folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8")
 
 
+def _expected() -> dict[str, str]:
+    paths = EXPECTED.rglob("*.py.txt")
+    return {str(path.relative_to(EXPECTED)).removesuffix(".txt"): path.read_text("utf-8") for path in paths}
+
+
 def test_golden_files(generated: dict[str, str]) -> None:
     """Each contract gives the file that is committed beside it, and no other."""
-    expected = {str(path.relative_to(EXPECTED)): path.read_text("utf-8") for path in EXPECTED.rglob("*.py")}
+    expected = _expected()
     assert generated.keys() == expected.keys()
     for name, content in generated.items():
         assert content == expected[name], f"{name} differs; see this module's docstring"

@@ -169,7 +169,8 @@ class NatsBroker:
             _logger.warning("waiting for NATS at %s: %s", self._address, str(error) or type(error).__name__)
 
     async def _disconnected(self) -> None:
-        _logger.warning("NATS at %s is gone", self._address)
+        if self._client is not None:  # not by our own close
+            _logger.warning("NATS at %s is gone", self._address)
 
     async def _reconnected(self) -> None:
         _logger.warning("NATS at %s is back", self._address)

@@ -67,8 +67,8 @@ def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answ
 def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> CarrickError:
     """Turn gRPC's error into ours and fill in the attempt's headers, trailers and code.
 
-    A ``RemoteError`` has the peer's own message.     A status that came with no trailers at all and that the core itself gives when a connection fails is taken for
-    the core's: a ``TransportError``.
+    A ``RemoteError`` has the peer's own message. A status without any trailers, of a kind that the core itself gives
+    when a connection fails, is taken for the core's: a ``TransportError``.
     """
     code = _FROM_GRPC[failure.code()]
     attempt.code = code

@@ -1,0 +1,1 @@
+"""The example shop: four services, and a demo that breaks them."""

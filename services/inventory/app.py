@@ -1,0 +1,68 @@
+"""The inventory service as a process: ``carrick run services.inventory``."""
+
+from pydantic import Field, NonNegativeInt
+from pydantic_settings import SettingsConfigDict
+
+from carrick import store
+from carrick.app import App
+from carrick.messaging import Subscriber
+from carrick.messaging.nats import NatsBroker
+from carrick.rpc import Server
+from carrick.settings import ServiceSettings
+from carrick.store import Housekeeping, IdempotencyRecords, Inbox
+from carrick.store.sqlite import SqliteDatabase
+from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.tracing import tracing_from_environment
+from services.inventory.handlers import InventoryHandlers, stocked
+from services.inventory.store import MIGRATIONS, Shelves
+from shop.orders.v1.orders_carrick import on_order_placed
+
+
+class InventorySettings(ServiceSettings):
+    """Read from ``INVENTORY_...``."""
+
+    model_config = SettingsConfigDict(env_prefix="INVENTORY_")
+
+    stock: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    """First delivery of each article, as JSON: ``{"tea": 500}``."""
+
+
+def app() -> App:
+    """Put the service together."""
+    settings = InventorySettings.load()
+    configure_logs("inventory", level=settings.log_level, form=settings.log_form)
+    tracing = tracing_from_environment("inventory")
+    database = SqliteDatabase(
+        settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
+    )
+    broker = NatsBroker(settings.nats_url, name="inventory", startup_timeout=settings.startup_timeout)
+    records = IdempotencyRecords(database)
+    inbox = Inbox(database)
+    shelves = Shelves()
+    handlers = InventoryHandlers(database, shelves)
+    subscriber = Subscriber(
+        "inventory",
+        broker,
+        [on_order_placed(handlers.order_placed)],
+        inbox=inbox,
+        instruments=tracing,
+        grace=settings.grace,
+    )
+    server = Server(
+        handlers,
+        host=settings.host,
+        port=settings.port,
+        claims=records,
+        instruments=tracing,
+        grace=settings.grace,
+    )
+    return App(
+        "inventory",
+        tracing,
+        database,
+        stocked(database, shelves, settings.stock),
+        broker,
+        Housekeeping(records.purge, inbox.purge),
+        subscriber,
+        server,
+    )

@@ -1,0 +1,1 @@
+"""Orders: takes an order from a customer and sees it through."""

@@ -1,0 +1,46 @@
+"""The payments service as a process: ``carrick run services.payments``."""
+
+from pathlib import Path
+
+from pydantic_settings import SettingsConfigDict
+
+from carrick import store
+from carrick.app import App
+from carrick.rpc import Server
+from carrick.settings import ServiceSettings
+from carrick.store import Housekeeping, IdempotencyRecords
+from carrick.store.sqlite import SqliteDatabase
+from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.tracing import tracing_from_environment
+from services.payments.bank import Bank
+from services.payments.handlers import PaymentsHandlers
+from services.payments.store import MIGRATIONS, Ledger
+
+
+class PaymentsSettings(ServiceSettings):
+    """Read from ``PAYMENTS_...``."""
+
+    model_config = SettingsConfigDict(env_prefix="PAYMENTS_")
+
+    bank: Path | None = None
+    """Control file of the simulated bank."""
+
+
+def app() -> App:
+    """Put the service together."""
+    settings = PaymentsSettings.load()
+    configure_logs("payments", level=settings.log_level, form=settings.log_form)
+    tracing = tracing_from_environment("payments")
+    database = SqliteDatabase(
+        settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
+    )
+    records = IdempotencyRecords(database)
+    server = Server(
+        PaymentsHandlers(database, Ledger(), Bank(settings.bank)),
+        host=settings.host,
+        port=settings.port,
+        claims=records,
+        instruments=tracing,
+        grace=settings.grace,
+    )
+    return App("payments", tracing, database, Housekeeping(records.purge), server)

@@ -1,0 +1,265 @@
+"""Transactions on SQLite: all or nothing, one writer at a time, nothing lost."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
+from carrick.store.sqlite import SqliteDatabase
+
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A database with two tables that are always written together."""
+    async with SqliteDatabase(tmp_path / "shop.db", busy_timeout=0.05) as database:
+        async with database.transaction() as tx:
+            await tx.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+            await tx.execute("CREATE TABLE events (id INTEGER PRIMARY KEY)")
+        yield database
+
+
+async def _write(database: SqliteDatabase, number: int, committed: list[int]) -> None:
+    async with database.transaction() as tx:
+        tx.after_commit(lambda: committed.append(number))
+        await tx.execute("INSERT INTO orders VALUES (:id)", {"id": number})
+        await tx.execute("INSERT INTO events VALUES (:id)", {"id": number})
+
+
+def _ids(database: SqliteDatabase, table: str = "orders") -> list[int]:
+    """Read on a connection of another's: sees only what was committed."""
+    with closing(sqlite3.connect(database.path)) as other:
+        return [row[0] for row in other.execute(f"SELECT id FROM {table} ORDER BY id")]
+
+
+async def test_a_block_that_ends_commits(db: SqliteDatabase) -> None:
+    """What a transaction wrote is there once its block has ended."""
+    await _write(db, 1, [])
+    assert _ids(db) == [1]
+    assert _ids(db, "events") == [1]
+
+
+async def test_a_block_that_raises_rolls_back(db: SqliteDatabase) -> None:
+    """An exception passes through the block and takes everything written with it."""
+    with pytest.raises(KeyError, match="of the user's own"):
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO orders VALUES (1)")
+            raise KeyError("of the user's own")
+    assert _ids(db) == []
+    await _write(db, 2, [])
+    assert _ids(db) == [2]
+
+
+async def test_errors_of_a_statement_stay_the_drivers(db: SqliteDatabase) -> None:
+    """A broken constraint is the user's own business: it stays SQLAlchemy's error, and undoes the transaction."""
+    with pytest.raises(IntegrityError):
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO orders VALUES (1)")
+            await tx.execute("INSERT INTO orders VALUES (1)")
+    assert _ids(db) == []
+
+
+async def test_every_commit_is_synced_to_disk(db: SqliteDatabase) -> None:
+    """All connections write ahead (WAL), sync fully and check foreign keys."""
+    for begin in (db.transaction, db.read):
+        async with begin() as tx:
+            assert (await tx.execute("PRAGMA journal_mode")).all() == [("wal",)]
+            assert (await tx.execute("PRAGMA synchronous")).all() == [(2,)]
+            assert (await tx.execute("PRAGMA foreign_keys")).all() == [(1,)]
+
+
+async def test_the_write_lock_is_taken_before_the_first_statement(db: SqliteDatabase) -> None:
+    """``BEGIN IMMEDIATE``: once a transaction has begun, no other process can begin to write."""
+    with closing(sqlite3.connect(db.path, timeout=0, isolation_level=None)) as other:
+        async with db.transaction():
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+
+
+async def test_concurrent_buyers_sell_exactly_the_stock(db: SqliteDatabase) -> None:
+    """Fifty who want one of ten pieces get ten."""
+    async with db.transaction() as tx:
+        await tx.execute("CREATE TABLE stock (pieces INTEGER)")
+        await tx.execute("INSERT INTO stock VALUES (10)")
+
+    async def buy() -> bool:
+        async with db.transaction() as tx:
+            row = (await tx.execute("SELECT pieces FROM stock")).first()
+            assert row is not None
+            if row.pieces == 0:
+                return False
+            await asyncio.sleep(0)
+            await tx.execute("UPDATE stock SET pieces = :left", {"left": row.pieces - 1})
+            return True
+
+    assert sum(await asyncio.gather(*(buy() for _ in range(50)))) == 10
+
+
+async def test_a_transaction_inside_a_transaction_is_refused(db: SqliteDatabase) -> None:
+    """A task that begins a second transaction would wait for itself: it is told to pass on the first one."""
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO orders VALUES (1)")
+        with pytest.raises(CarrickError, match="already in a transaction on this database; pass that one on") as caught:
+            async with db.transaction():
+                pytest.fail("entered")
+        assert caught.value.code is Code.INTERNAL
+    assert _ids(db) == [1]
+
+
+async def test_reading_inside_a_transaction_is_allowed(db: SqliteDatabase) -> None:
+    """A reader beside the task's own transaction sees what was committed before."""
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO orders VALUES (1)")
+        async with db.read() as reader:
+            assert (await reader.execute("SELECT id FROM orders")).all() == []
+
+
+async def test_a_reader_sees_one_snapshot(db: SqliteDatabase) -> None:
+    """What others commit meanwhile does not show in a reading transaction that has begun to read."""
+    await _write(db, 1, [])
+    async with db.read() as reader:
+        assert len((await reader.execute("SELECT id FROM orders")).all()) == 1
+        await _write(db, 2, [])
+        assert len((await reader.execute("SELECT id FROM orders")).all()) == 1
+    async with db.read() as reader:
+        assert len((await reader.execute("SELECT id FROM orders")).all()) == 2
+
+
+async def test_a_reader_cannot_write(db: SqliteDatabase) -> None:
+    """A write in a reading transaction fails and leaves nothing."""
+    with pytest.raises((CarrickError, SQLAlchemyError), match="readonly"):
+        async with db.read() as reader:
+            await reader.execute("INSERT INTO orders VALUES (1)")
+    assert _ids(db) == []
+
+
+async def test_after_commit_runs_only_after_the_commit(db: SqliteDatabase) -> None:
+    """Actions run once the data is visible to others, in the order given, and never after a rollback."""
+    seen: list[tuple[str, list[int]]] = []
+    async with db.transaction() as tx:
+        tx.after_commit(lambda: seen.append(("first", _ids(db))))
+        tx.after_commit(lambda: seen.append(("second", _ids(db))))
+        await tx.execute("INSERT INTO orders VALUES (1)")
+        assert seen == []
+    assert seen == [("first", [1]), ("second", [1])]
+    with pytest.raises(KeyError):
+        async with db.transaction() as tx:
+            tx.after_commit(lambda: seen.append(("never", [])))
+            raise KeyError
+    assert len(seen) == 2
+
+
+async def test_a_list_of_parameters_runs_the_statement_for_each(db: SqliteDatabase) -> None:
+    """Many rows take one call; SQLAlchemy's own statements are taken too."""
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO orders VALUES (:id)", [{"id": 1}, {"id": 2}, {"id": 3}])
+        changed = await tx.execute(text("DELETE FROM orders WHERE id > :id"), {"id": 1})
+        assert changed.rowcount == 2
+    assert _ids(db) == [1]
+
+
+async def test_a_busy_database_is_a_store_error(db: SqliteDatabase) -> None:
+    """A lock that another process holds for too long is ``UNAVAILABLE``, and passes when it is released."""
+    with closing(sqlite3.connect(db.path, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="SQLITE_BUSY") as caught:
+            async with db.transaction():
+                pytest.fail("entered")
+        assert caught.value.code is Code.UNAVAILABLE
+        async with db.read() as reader:
+            assert (await reader.execute("SELECT id FROM orders")).all() == []
+        other.execute("ROLLBACK")
+    await _write(db, 1, [])
+    assert _ids(db) == [1]
+
+
+async def test_cancelling_at_any_moment_commits_all_or_nothing(db: SqliteDatabase) -> None:
+    """Both rows and the action, or none of them, wherever the cancellation strikes; then the next transaction runs."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    committed: list[int] = []
+    await _write(db, 0, committed)
+    duration = loop.time() - started
+    for number in range(1, 81):
+        task = asyncio.create_task(_write(db, number, committed))
+        await asyncio.sleep(duration * 1.5 * number / 80)
+        task.cancel()
+        await asyncio.wait((task,))
+    await _write(db, 1000, committed)
+    assert _ids(db) == _ids(db, "events") == committed
+    assert 0 < len(committed) < 82
+
+
+async def test_a_cancellation_during_the_commit_is_raised_after_it(db: SqliteDatabase) -> None:
+    """A commit that has begun is finished: the transaction is committed, its actions ran, and the task is cancelled."""
+    committed: list[int] = []
+    task = asyncio.create_task(_write(db, 1, committed))
+
+    def cancel(connection: object) -> None:
+        task.cancel()
+
+    event.listen(Engine, "commit", cancel)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        event.remove(Engine, "commit", cancel)
+    assert _ids(db) == _ids(db, "events") == committed == [1]
+    await _write(db, 2, committed)
+    assert _ids(db) == [1, 2]
+
+
+async def test_two_cancellations_during_the_commit_do_not_halve_it(db: SqliteDatabase) -> None:
+    """An impatient second cancellation changes nothing: rows and actions still agree, the database still works."""
+    committed: list[int] = []
+    task = asyncio.create_task(_write(db, 1, committed))
+
+    def cancel(connection: object) -> None:
+        task.cancel()
+        asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(task.cancel))
+
+    event.listen(Engine, "commit", cancel)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        event.remove(Engine, "commit", cancel)
+    await _write(db, 2, committed)
+    assert _ids(db) == _ids(db, "events") == committed
+
+
+async def test_a_statement_cut_short_spoils_the_transaction(db: SqliteDatabase) -> None:
+    """Who catches the timeout of a statement and goes on is not told that the transaction was committed."""
+    committed: list[int] = []
+    with pytest.raises(SQLAlchemyError):
+        async with db.transaction() as tx:
+            tx.after_commit(lambda: committed.append(1))
+            await tx.execute("INSERT INTO orders VALUES (1)")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await tx.execute(SLOW)
+    assert _ids(db) == committed == []
+    async with asyncio.timeout(20):
+        while True:  # the thread finishes the statement it was cut off from, then the next one can write
+            try:
+                await _write(db, 2, committed)
+                break
+            except StoreError:
+                continue
+    assert _ids(db) == committed == [2]
+
+
+async def test_a_database_needs_a_reader(tmp_path: Path) -> None:
+    """Without readers nothing could be read: refused at construction."""
+    with pytest.raises(ConfigurationError, match="readers must be 1 or more, not 0"):
+        SqliteDatabase(tmp_path / "shop.db", readers=0)

@@ -1,0 +1,61 @@
+import dataclasses
+import logging
+
+import pytest
+
+from carrick.observe import (
+    BreakerOpened,
+    EventsPublished,
+    Observation,
+    RetryScheduled,
+    ignore,
+    log,
+    notify_all,
+)
+
+_OPENED = BreakerOpened(method="m", endpoint="e", failures=3, calls=4)
+_RETRIED = RetryScheduled(method="m", attempt=1, code="UNAVAILABLE", delay=0.1)
+
+
+def test_observations_are_frozen() -> None:
+    """An observer can't change what the next one sees."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        _OPENED.calls = 5  # type: ignore[misc]
+
+
+def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """An observation becomes a warning whose fields stand beside the message."""
+    with caplog.at_level(logging.INFO, "carrick"):
+        log(_OPENED)
+
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "BreakerOpened")
+    assert record.__dict__["observation"] == {
+        "name": "BreakerOpened",
+        "method": "m",
+        "endpoint": "e",
+        "failures": 3,
+        "calls": 4,
+    }
+
+
+@pytest.mark.parametrize("observation", [_RETRIED, EventsPublished(count=3)])
+def test_what_happens_often_is_logged_at_debug(caplog: pytest.LogCaptureFixture, observation: Observation) -> None:
+    """Retries and published batches do not fill the log."""
+    with caplog.at_level(logging.INFO, "carrick"):
+        log(observation)
+    assert caplog.records == []
+
+    with caplog.at_level(logging.DEBUG, "carrick"):
+        log(observation)
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_notify_all_calls_in_order() -> None:
+    """Several observers are told in the order they were given."""
+    told: list[tuple[str, Observation]] = []
+    observe = notify_all(lambda each: told.append(("a", each)), ignore, lambda each: told.append(("b", each)))
+
+    observe(_OPENED)
+
+    assert told == [("a", _OPENED), ("b", _OPENED)]
