@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Executable, event
+from sqlalchemy import URL, Executable, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -116,22 +116,12 @@ class SqliteDatabase:
             yield SqliteTransaction(connection)
 
     async def open(self) -> None:
-        """Wait for the file and bring its schema up to date."""
-        deadline = self._clock.monotonic() + self._startup_timeout
-        poll = _FIRST_POLL
-        while True:
-            try:
-                return await self._migrate()
-            except StoreError as error:
-                left = deadline - self._clock.monotonic()
-                if left <= 0:
-                    await self.close()
-                    raise StoreError(
-                        error.code, f"{self.path} was not available for {self._startup_timeout:g} s: {error.message}"
-                    ) from error
-                _logger.warning("waiting for %s, %.0f s at most: %s", self.path, left, error.message)
-                await self._clock.sleep(min(poll, left))
-                poll = min(poll * 2, 2.0)
+        """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close all connections."""
@@ -146,6 +136,22 @@ class SqliteDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _open(self) -> None:
+        deadline = self._clock.monotonic() + self._startup_timeout
+        poll = _FIRST_POLL
+        while True:
+            try:
+                return await self._migrate()
+            except StoreError as error:
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    raise StoreError(
+                        error.code, f"{self.path} was not available for {self._startup_timeout:g} s: {error.message}"
+                    ) from error
+                _logger.warning("waiting for %s, %.0f s at most: %s", self.path, left, error.message)
+                await self._clock.sleep(min(poll, left))
+                poll = min(poll * 2, 2.0)
 
     async def _migrate(self) -> None:
         async with self.transaction() as tx:
@@ -196,7 +202,7 @@ async def _commit(connection: AsyncConnection, tx: SqliteTransaction) -> None:
 
 def _engine(path: Path, busy_timeout: float, *, connections: int, writes: bool) -> AsyncEngine:
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+        URL.create("sqlite+aiosqlite", database=str(path)),
         connect_args={"timeout": busy_timeout},
         pool_size=connections,
         max_overflow=0,

@@ -1,9 +1,9 @@
 """Opening a SQLite database: it waits for the file, says so, and brings the schema up to date."""
 
 import asyncio
-import gc
 import logging
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from carrick.errors import ConfigurationError, StoreError
 from carrick.store import Migrations
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import FakeClock
+from tests.unit.testing.programs import until
 
 
 def _migrations(folder: Path, **files: str) -> Migrations:
@@ -27,6 +28,11 @@ def _tables(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as connection:
         found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return {name for name in found if not name.startswith("sqlite_")}
+
+
+async def _all_closed() -> None:
+    """Wait for the end of the drivers' threads: each open connection has one."""
+    await until(lambda: not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()))
 
 
 async def test_opening_applies_what_is_due_once(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ async def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="shop: migration 0001_a was changed"):
         async with SqliteDatabase(path, migrations=[changed]):
             pytest.fail("opened")
-    gc.collect()  # a connection left open would warn, and warnings are errors
+    await _all_closed()
 
 
 async def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
@@ -78,7 +84,7 @@ async def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OperationalError, match="no such table: missing"):
         async with SqliteDatabase(path, migrations=[bad]):
             pytest.fail("opened")
-    gc.collect()
+    await _all_closed()
     assert _tables(path) == {"carrick_schema"}
     good = _migrations(tmp_path / "sql", m0002_b="CREATE TABLE b (id);")
     async with SqliteDatabase(path, migrations=[good]):
@@ -108,9 +114,7 @@ async def test_a_missing_folder_is_waited_for(tmp_path: Path, caplog: pytest.Log
     path = tmp_path / "later" / "shop.db"
     db = SqliteDatabase(path)
     opening = asyncio.create_task(db.open())
-    async with asyncio.timeout(20):
-        while "waiting for" not in caplog.text:
-            await asyncio.sleep(0.01)
+    await until(lambda: "waiting for" in caplog.text)
     assert f"waiting for {path}, 30 s at most" in caplog.text
     path.parent.mkdir()
     await opening
@@ -125,7 +129,7 @@ async def test_waiting_for_a_missing_folder_ends(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"never/shop\.db was not available for 12 s: .*unable to open"):
         await db.open()
     assert sum(clock.slept) == pytest.approx(12.0)
-    gc.collect()
+    await _all_closed()
 
 
 async def test_a_locked_database_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,9 +139,7 @@ async def test_a_locked_database_is_waited_for(tmp_path: Path, caplog: pytest.Lo
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         opening = asyncio.create_task(db.open())
-        async with asyncio.timeout(20):
-            while "waiting for" not in caplog.text:
-                await asyncio.sleep(0.01)
+        await until(lambda: "waiting for" in caplog.text)
         other.execute("ROLLBACK")
         await opening
     assert _tables(path) == {"carrick_schema"}
@@ -152,7 +154,7 @@ async def test_waiting_for_a_locked_database_ends(tmp_path: Path) -> None:
         db = SqliteDatabase(path, busy_timeout=0.02, clock=FakeClock(autojump=True))
         with pytest.raises(StoreError, match=r"was not available for 30 s: database is locked \(SQLITE_BUSY"):
             await db.open()
-        gc.collect()
+        await _all_closed()
 
 
 async def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ async def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> No
     db = SqliteDatabase(path, startup_timeout=1.0, clock=FakeClock(autojump=True))
     with pytest.raises(StoreError, match="SQLITE_NOTADB"):
         await db.open()
-    gc.collect()
+    await _all_closed()
     assert path.read_bytes().startswith(b"these are not")
 
 
@@ -175,14 +177,11 @@ async def test_cancelling_the_wait_leaves_no_connection(
         other.execute("BEGIN EXCLUSIVE")
         db = SqliteDatabase(path, busy_timeout=0.02)
         opening = asyncio.create_task(db.open())
-        async with asyncio.timeout(20):
-            while "waiting for" not in caplog.text:
-                await asyncio.sleep(0.01)
+        await until(lambda: "waiting for" in caplog.text)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        del db, opening
-        gc.collect()
+        await _all_closed()
 
 
 @pytest.mark.parametrize("name", ["a b.db", "what?.db", "50%20.db", "a#b.db", "ü.db"])

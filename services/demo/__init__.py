@@ -1,0 +1,1 @@
+"""The demo: real processes, real faults, and a count of what was lost."""
