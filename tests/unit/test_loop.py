@@ -29,8 +29,9 @@ class _Steps:
         return self.rest
 
     async def done(self, steps: int = 1) -> None:
-        for _ in range(steps):
-            await self._done.acquire()
+        async with asyncio.timeout(10):  # a loop that ended would keep the test waiting
+            for _ in range(steps):
+                await self._done.acquire()
 
 
 async def test_it_steps_until_stopped() -> None:

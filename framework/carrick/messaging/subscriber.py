@@ -106,6 +106,7 @@ class Subscriber:
         }
         self._stream, self._stream_subjects = _only_stream(name, self._routes.values())
         self._consumer: Consumer | None = None
+        self._binding = asyncio.Lock()
         self._loop = Loop(f"subscriber {name}", self._step, grace=grace)
         self.processed = 0
         """Deliveries settled so far: handled, found to be handled before, or put aside."""
@@ -135,16 +136,17 @@ class Subscriber:
         await self.stop()
 
     async def _bound(self) -> Consumer:
-        if self._consumer is None:
-            await self._broker.ensure_stream(self._stream, [self._stream_subjects])
-            self._consumer = await self._broker.consume(
-                self._stream,
-                self.name,
-                [route.spec.consumer_filter for route in self._routes.values()],
-                ack_wait=self._options.ack_wait,
-                max_in_flight=1,
-            )
-        return self._consumer
+        async with self._binding:  # the loop and who asks what is pending may both come first
+            if self._consumer is None:
+                await self._broker.ensure_stream(self._stream, [self._stream_subjects])
+                self._consumer = await self._broker.consume(
+                    self._stream,
+                    self.name,
+                    [route.spec.consumer_filter for route in self._routes.values()],
+                    ack_wait=self._options.ack_wait,
+                    max_in_flight=1,
+                )
+            return self._consumer
 
     async def _step(self) -> float:
         consumer = await self._bound()

@@ -1,8 +1,8 @@
 """The relay: from the outbox table to the broker's streams, in order for each partition.
 
 A row is marked only after the broker acknowledged it. In a partition each row waits for the acknowledgement of the one
-before; partitions go side by side. A publish whose fate is unknown is repeated under the same id, which the stream
-stores once. A broker that is away costs nothing but time.
+before; partitions go side by side, and one that fails rests without holding up the others. A publish whose fate is
+unknown is repeated under the same id, which the stream stores once. A broker that is away costs nothing but time.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ __all__ = ["Relay", "RelayOptions"]
 
 _UNPUBLISHED = """
 SELECT seq, id, stream, stream_subjects, subject, partition, payload, headers
-FROM carrick_outbox WHERE published_at IS NULL ORDER BY seq LIMIT :most
+FROM carrick_outbox WHERE published_at IS NULL
+    AND stream || '/' || partition NOT IN (SELECT value FROM json_each(:held)) ORDER BY seq LIMIT :most
 """
 
 _DEPTH = "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL"
@@ -49,7 +50,7 @@ class RelayOptions:
     poll: float = 1.0
     """How often the table is looked at when nobody wakes the relay."""
     backoff: float = 0.5
-    """Rest after the broker did not acknowledge."""
+    """How long a partition rests after the broker did not acknowledge; the others go on."""
     retention: float = 7 * 86_400.0
     """How long published rows are kept."""
     flush: float = 5.0
@@ -83,6 +84,7 @@ class Relay:
         self._observe = observe
         self._instruments = instruments
         self._streams: set[str] = set()
+        self._held: dict[str, float] = {}
         self._loop = Loop("outbox relay", self._step)
         self.processed = 0
         """Rows published and marked so far."""
@@ -109,6 +111,7 @@ class Relay:
     async def stop(self) -> None:
         """Stop, then publish what is left, for ``flush`` seconds at most."""
         await self._loop.stop()
+        self._held.clear()
         try:
             async with asyncio.timeout(self._options.flush):
                 while await self._publish_next() > 0:
@@ -126,43 +129,57 @@ class Relay:
         await self.stop()
 
     async def _step(self) -> float:
+        options = self._options
         try:
             published = await self._publish_next()
         except MessagingError as error:
-            self._observe(PublishFailed(reason=str(error), delay=self._options.backoff))
-            return self._options.backoff
-        return 0.0 if published else self._options.poll
+            self._observe(PublishFailed(reason=str(error), delay=options.backoff))
+            return 0.0  # what failed is held: on with the rest
+        if published:
+            return 0.0
+        return min(options.poll, options.backoff) if self._held else options.poll
 
     async def _publish_next(self) -> int:
         """Publish the next batch and mark what was acknowledged; return how many. Raises the first failure after."""
         async with self._database.read() as tx:
-            rows = (await tx.execute(_UNPUBLISHED, {"most": self._options.batch})).all()
-        if not rows:
-            return 0
-        for row in rows:
-            await self._ensure_stream(row.stream, row.stream_subjects)
+            held = json.dumps(self._still_held())
+            parts = _by_partition((await tx.execute(_UNPUBLISHED, {"most": self._options.batch, "held": held})).all())
         acknowledged: list[int] = []
         results = await asyncio.gather(
-            *(self._publish_in_order(part, acknowledged) for part in _by_partition(rows)), return_exceptions=True
+            *(self._publish_in_order(rows, acknowledged) for rows in parts.values()), return_exceptions=True
         )
+        failed = {name: result for name, result in zip(parts, results, strict=True) if result is not None}
+        until = asyncio.get_running_loop().time() + self._options.backoff
+        self._held.update(dict.fromkeys(failed, until))
         if acknowledged:
             await self._mark(acknowledged)
-        for result in results:
-            if result is not None:
-                raise result
+        for error in failed.values():
+            raise error
         return len(acknowledged)
 
-    async def _publish_in_order(self, rows: Iterable[Any], acknowledged: list[int]) -> None:
-        for row in rows:
-            message = Message(
-                stream=row.stream,
-                subject=row.subject,
-                id=row.id,
-                data=row.payload,
-                headers=json.loads(row.headers),
-            )
-            await self._publish(message)
-            acknowledged.append(row.seq)
+    def _still_held(self) -> list[str]:
+        """Forget the partitions whose rest is over, and name the others: their rows must not fill a batch."""
+        now = asyncio.get_running_loop().time()
+        self._held = {name: until for name, until in self._held.items() if until > now}
+        return list(self._held)
+
+    async def _publish_in_order(self, rows: Sequence[Any], acknowledged: list[int]) -> None:
+        stream = rows[0].stream
+        try:
+            await self._ensure_stream(stream, rows[0].stream_subjects)
+            for row in rows:
+                message = Message(
+                    stream=stream,
+                    subject=row.subject,
+                    id=row.id,
+                    data=row.payload,
+                    headers=json.loads(row.headers),
+                )
+                await self._publish(message)
+                acknowledged.append(row.seq)
+        except MessagingError:
+            self._streams.discard(stream)  # it may be gone: look again
+            raise
 
     async def _publish(self, message: Message) -> None:
         if self._instruments is None:
@@ -183,8 +200,8 @@ class Relay:
             self._streams.add(name)
 
 
-def _by_partition(rows: Iterable[Any]) -> list[list[Any]]:
-    parts: dict[tuple[str, int], list[Any]] = defaultdict(list)
+def _by_partition(rows: Iterable[Any]) -> dict[str, list[Any]]:
+    parts: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
-        parts[row.stream, row.partition].append(row)
-    return list(parts.values())
+        parts[f"{row.stream}/{row.partition}"].append(row)
+    return parts

@@ -16,7 +16,10 @@ from carrick.messaging.cloudevents import Envelope, headers_for
 from carrick.store.claims import NOW
 from carrick.store.transaction import Transaction
 
-__all__ = ["Outbox"]
+__all__ = ["DEFAULT_MAX_PAYLOAD", "Outbox"]
+
+DEFAULT_MAX_PAYLOAD = 1_000_000
+"""Bytes. NATS takes 1 MiB unless told, headers included."""
 
 Event = TypeVar("Event", bound=Message)
 
@@ -30,7 +33,8 @@ VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :h
 class Outbox:
     """Writes events for a relay to publish. ``source`` names the service, in CloudEvents' sense.
 
-    ``wake`` is called after each commit, so that the relay need not poll. Holds no state: use it from any task.
+    ``wake`` is called after each commit, so that the relay need not poll. An event above ``max_payload`` bytes is
+    refused here, where its cause can still be undone, rather than by the broker. Use it from any task.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Outbox:
         source: str,
         *,
         wake: Callable[[], None] | None = None,
+        max_payload: int = DEFAULT_MAX_PAYLOAD,
         clock: Clock | None = None,
         instruments: Instruments | None = None,
     ) -> None:
@@ -45,13 +50,14 @@ class Outbox:
             raise ConfigurationError("an outbox needs the name of its service as source")
         self._source = source
         self._wake = wake
+        self._max_payload = max_payload
         self._clock = clock or SystemClock()
         self._instruments = instruments
 
     async def write(self, tx: Transaction, spec: EventSpec[Event], event: Event) -> str:
         """Write an event in ``tx`` and return its id. It carries the correlation id of what is being handled.
 
-        Raises ``OutboxError`` for an event without key and for anything that is no transaction.
+        Raises ``OutboxError`` for an event without key or too large, and for anything that is no transaction.
         """
         if not isinstance(tx, Transaction):
             raise OutboxError(
@@ -64,8 +70,13 @@ class Outbox:
             raise OutboxError(
                 Code.INVALID_ARGUMENT, f"{spec.full_name} has an empty {spec.key}: the field that keeps events in order"
             )
+        payload = event.SerializeToString()
+        if len(payload) > self._max_payload:
+            raise OutboxError(
+                Code.OUT_OF_RANGE, f"{spec.full_name} has {len(payload)} bytes, above the {self._max_payload} allowed"
+            )
         envelope = self._envelope(spec, key)
-        await tx.execute(_WRITE, self._row(spec, event, envelope, key))
+        await tx.execute(_WRITE, self._row(spec, payload, envelope, key))
         if self._wake is not None:
             tx.after_commit(self._wake)
         return envelope.id
@@ -85,7 +96,7 @@ class Outbox:
             trace=trace,
         )
 
-    def _row(self, spec: EventSpec[Event], event: Event, envelope: Envelope, key: str) -> dict[str, object]:
+    def _row(self, spec: EventSpec[Any], payload: bytes, envelope: Envelope, key: str) -> dict[str, object]:
         return {
             "id": envelope.id,
             "stream": spec.stream,
@@ -93,6 +104,6 @@ class Outbox:
             "subject": spec.subject_of(key),
             "partition": partition_of(key),
             "key": key,
-            "payload": event.SerializeToString(),
+            "payload": payload,
             "headers": json.dumps(headers_for(spec, envelope, time=self._clock.wall())),
         }

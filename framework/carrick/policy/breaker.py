@@ -154,7 +154,8 @@ class BreakerState:
 def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observer) -> Filter:
     """Make a filter that asks ``state`` before each call and tells it the result.
 
-    A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A cancelled call counts for nothing.
+    A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A call that was cancelled, or was never
+    sent, counts for nothing.
     """
     monotonic = clock.monotonic
 
@@ -173,7 +174,9 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
         try:
             reply = await service(request, ctx)
         except CarrickError as error:
-            if error.code in FAILURES:
+            if error.attempt is not None and not error.attempt.sent:
+                state.forgotten(permit)  # it never reached the endpoint
+            elif error.code in FAILURES:
                 _record_failure(ctx.method.full_name, permit)
             else:
                 _record_success(ctx.method.full_name, permit)

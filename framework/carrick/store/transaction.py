@@ -33,6 +33,10 @@ class Result(Protocol):
         """The first row, or None."""
         ...
 
+    def scalar_one(self) -> Any:
+        """The one value of the one row; raises when there are more or none."""
+        ...
+
 
 class Transaction(ABC):
     """One local transaction. It commits when its block ends and rolls back when the block raises.

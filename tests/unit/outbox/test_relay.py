@@ -1,0 +1,298 @@
+"""The relay: everything that was committed, nothing else, in order for each partition, marked after the ack."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from carrick.errors import Code, ConfigurationError, MessagingError
+from carrick.event import EventSpec, partition_of
+from carrick.messaging.contract import Message
+from carrick.observe import EventsPublished, Observation, PublishFailed
+from carrick.outbox import Outbox, Relay, RelayOptions
+from carrick.store.sqlite import SqliteDatabase
+from carrick.testing import MemoryBroker, settle
+from shop.orders.v1.orders_carrick import ORDER_PLACED
+from shop.orders.v1.orders_pb2 import OrderPlaced
+from tests.unit.testing.programs import until
+
+FAST = RelayOptions(poll=0.02, backoff=0.01, flush=0.5)
+
+
+class Flaky(MemoryBroker):
+    """A broker that can be told what to refuse, and whose acknowledgements can be held back or lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[int] = set()
+        self.refused_streams: set[str] = set()
+        self.lose_acks = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.tries = 0
+
+    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+        """Refuse a stream, or create it."""
+        if name in self.refused_streams:
+            raise MessagingError(Code.FAILED_PRECONDITION, f"stream {name} is not as it should be")
+        await super().ensure_stream(name, subjects)
+
+    async def publish(self, message: Message) -> None:
+        """Store, then acknowledge, if told so."""
+        self.tries += 1
+        if int(message.subject.rpartition(".p")[2]) in self.refused:
+            raise MessagingError(Code.INVALID_ARGUMENT, "refused")
+        await super().publish(message)
+        await self.open.wait()
+        if self.lose_acks:
+            self.lose_acks -= 1
+            raise MessagingError(Code.UNAVAILABLE, "the acknowledgement was lost")
+
+
+async def _write(database: SqliteDatabase, *keys: str, first: int = 0, outbox: Outbox | None = None) -> None:
+    async with database.transaction() as tx:
+        for number, key in enumerate(keys, start=first):
+            await (outbox or Outbox("orders")).write(tx, ORDER_PLACED, OrderPlaced(order_id=key, total=number))
+
+
+def _published(broker: MemoryBroker) -> list[tuple[str, int]]:
+    events = [OrderPlaced.FromString(message.data) for message in broker.messages("ORDERS")]
+    return [(event.order_id, event.total) for event in events]
+
+
+def _numbers(broker: MemoryBroker, partition: int) -> list[int]:
+    return [number for key, number in _published(broker) if partition_of(key) == partition]
+
+
+def _keys(partition_differs: int) -> tuple[str, str]:
+    """Return a key, and another of another partition."""
+    first = "k0"
+    return first, next(f"k{number}" for number in range(1, 99) if partition_of(f"k{number}") != partition_of(first))
+
+
+async def test_committed_events_are_published_as_they_were_written(database: SqliteDatabase) -> None:
+    """Subject, id, headers and bytes reach the stream, which is created when it is not there."""
+    broker = MemoryBroker()
+    async with database.transaction() as tx:
+        event_id = await Outbox("orders").write(tx, ORDER_PLACED, OrderPlaced(order_id="o-1"))
+    async with Relay(database, broker, options=FAST) as relay:
+        await settle(relay)
+    (message,) = broker.messages("ORDERS")
+    assert message.id == event_id
+    assert message.subject == ORDER_PLACED.subject_of("o-1")
+    assert message.headers["ce-id"] == event_id
+    assert message.headers["ce-type"] == "shop.orders.v1.OrderPlaced"
+    assert OrderPlaced.FromString(message.data) == OrderPlaced(order_id="o-1")
+    assert relay.processed == 1
+
+
+async def test_order_is_kept_in_each_partition(database: SqliteDatabase) -> None:
+    """Over several batches every key's events are in the stream in the order of their commits."""
+    broker = MemoryBroker()
+    keys = [f"k{number % 20}" for number in range(200)]
+    for start in range(0, 200, 50):
+        await _write(database, *keys[start : start + 50], first=start)
+    async with Relay(database, broker, options=RelayOptions(batch=17)) as relay:
+        await settle(relay)
+    assert sorted(number for _, number in _published(broker)) == list(range(200))
+    for partition in range(16):
+        assert _numbers(broker, partition) == sorted(_numbers(broker, partition))
+
+
+async def test_a_row_is_marked_only_after_its_acknowledgement(database: SqliteDatabase) -> None:
+    """While the broker holds the acknowledgement back, the row counts as not published."""
+    broker = Flaky()
+    broker.open.clear()
+    await _write(database, "k0")
+    relay = Relay(database, broker, options=FAST)
+    async with relay:
+        await until(lambda: broker.tries == 1)
+        assert await relay.pending() == 1
+        assert relay.processed == 0
+        broker.open.set()
+        await settle(relay)
+    assert relay.processed == 1
+
+
+async def test_a_lost_acknowledgement_is_a_repeat_that_is_stored_once(database: SqliteDatabase) -> None:
+    """What the stream stored without the relay knowing is published again under its id, and order stays."""
+    broker = Flaky()
+    broker.lose_acks = 3
+    await _write(database, *["k0"] * 5)
+    seen: list[Observation] = []
+    async with Relay(database, broker, options=FAST, observe=seen.append) as relay:
+        await settle(relay)
+    assert _numbers(broker, partition_of("k0")) == [0, 1, 2, 3, 4]
+    assert broker.tries == 8
+    assert sum(isinstance(each, PublishFailed) for each in seen) == 3
+    assert sum(each.count for each in seen if isinstance(each, EventsPublished)) == 5
+
+
+async def test_nothing_is_lost_while_the_broker_is_away(database: SqliteDatabase) -> None:
+    """Rows wait without limit and without counting; when the broker is back they go out in order."""
+    broker = Flaky()
+    broker.available = False
+    failed: list[Observation] = []
+    relay = Relay(database, broker, options=FAST, observe=failed.append)
+    async with relay:
+        await _write(database, *["k0"] * 3)
+        await until(lambda: len(failed) >= 20)
+        await _write(database, *["k0"] * 3, first=3)
+        assert await relay.pending() == 6
+        broker.available = True
+        await settle(relay)
+    assert _numbers(broker, partition_of("k0")) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_failing_partition_holds_nobody_else(database: SqliteDatabase) -> None:
+    """One partition waits; the others go on, and it follows in order when it can."""
+    broker = Flaky()
+    bad, good = _keys(0)
+    broker.refused = {partition_of(bad)}
+    await _write(database, bad, good, bad, good)
+    relay = Relay(database, broker, options=FAST)
+    async with relay:
+        await until(lambda: relay.processed == 2)
+        await _write(database, bad, good, first=4)
+        await until(lambda: relay.processed == 3)
+        assert _numbers(broker, partition_of(good)) == [1, 3, 5]
+        assert _numbers(broker, partition_of(bad)) == []
+        assert await relay.pending() == 3
+        broker.refused = set()
+        await settle(relay)
+    assert _numbers(broker, partition_of(bad)) == [0, 2, 4]
+
+
+async def test_a_failing_partition_with_more_rows_than_a_batch_holds_nobody_else(database: SqliteDatabase) -> None:
+    """However much waits in one partition, the relay sees past it."""
+    broker = Flaky()
+    bad, good = _keys(0)
+    broker.refused = {partition_of(bad)}
+    await _write(database, *[bad] * 25, good)
+    relay = Relay(database, broker, options=RelayOptions(batch=10, poll=0.02, backoff=0.01, flush=0.1))
+    async with relay:
+        await until(lambda: relay.processed == 1, timeout=5)
+        assert _numbers(broker, partition_of(good)) == [25]
+        broker.refused = set()
+        await settle(relay)
+    assert _numbers(broker, partition_of(bad)) == list(range(25))
+
+
+async def test_a_failing_stream_holds_no_other_stream(database: SqliteDatabase) -> None:
+    """A stream that can't be had keeps its own events waiting only."""
+    broker = Flaky()
+    broker.refused_streams = {"AUDIT"}
+    audit = EventSpec(full_name="a.v1.Audited", subject="audit.done.v1", key="order_id", message=OrderPlaced)
+    async with database.transaction() as tx:
+        await Outbox("orders").write(tx, audit, OrderPlaced(order_id="k0"))
+        await Outbox("orders").write(tx, ORDER_PLACED, OrderPlaced(order_id="k0"))
+    relay = Relay(database, broker, options=FAST)
+    async with relay:
+        await until(lambda: relay.processed == 1, timeout=5)
+        assert len(broker.messages("ORDERS")) == 1
+        broker.refused_streams = set()
+        await settle(relay)
+    assert len(broker.messages("AUDIT")) == 1
+
+
+async def test_a_stream_that_went_is_made_again(database: SqliteDatabase) -> None:
+    """A broker that lost its streams gets them back: the relay does not trust what it saw at its start for ever."""
+    broker = MemoryBroker()
+    await _write(database, "k0")
+    relay = Relay(database, broker, options=FAST)
+    async with relay:
+        await settle(relay)
+        broker._streams.clear()
+        await _write(database, "k0", first=1)
+        await settle(relay, timeout=5)
+    assert _published(broker) == [("k0", 1)]
+
+
+async def test_commits_during_an_outage_do_not_make_the_relay_hot(database: SqliteDatabase) -> None:
+    """A wake ends the rest after work, not the rest after a failure: each commit would be a try otherwise."""
+    broker = Flaky()
+    broker.available = False
+    failed: list[Observation] = []
+    relay = Relay(database, broker, options=RelayOptions(backoff=60.0, flush=0.1), observe=failed.append)
+    async with relay:
+        await _write(database, "k0", outbox=Outbox("orders", wake=relay.wake))
+        await until(lambda: len(failed) == 1)
+        for number in range(1, 20):
+            await _write(database, "k0", first=number, outbox=Outbox("orders", wake=relay.wake))
+        assert len(failed) == 1
+
+
+async def test_a_wake_ends_the_rest(database: SqliteDatabase) -> None:
+    """With the outbox's wake the relay need not poll."""
+    broker = MemoryBroker()
+    relay = Relay(database, broker, options=RelayOptions(poll=3600.0))
+    outbox = Outbox("orders", wake=relay.wake)
+    async with relay:
+        for number in range(3):
+            await _write(database, "k0", first=number, outbox=outbox)
+            await settle(relay)
+    assert [number for _, number in _published(broker)] == [0, 1, 2]
+
+
+async def test_a_stop_publishes_what_is_left(database: SqliteDatabase) -> None:
+    """Rows that nobody told the relay of are flushed when it stops."""
+    broker = MemoryBroker()
+    relay = Relay(database, broker, options=RelayOptions(poll=3600.0, batch=3))
+    async with relay:
+        await until(lambda: relay._loop._task is not None)
+        await asyncio.sleep(0.05)
+        await _write(database, *["k0"] * 10)
+    assert [number for _, number in _published(broker)] == list(range(10))
+    assert await relay.pending() == 0
+
+
+async def test_a_stop_without_a_broker_ends_and_says_so(database: SqliteDatabase) -> None:
+    """What can't be flushed stays for the next start."""
+    broker = MemoryBroker()
+    broker.available = False
+    seen: list[Observation] = []
+    await _write(database, "k0")
+    async with Relay(database, broker, options=FAST, observe=seen.append) as relay:
+        pass
+    assert isinstance(seen[-1], PublishFailed)
+    assert seen[-1].reason.startswith("at the stop: ")
+    assert await relay.pending() == 1
+    broker.available = True
+    async with Relay(database, broker, options=FAST) as again:
+        await settle(again)
+    assert _published(broker) == [("k0", 0)]
+
+
+async def test_a_stop_with_a_silent_broker_ends(database: SqliteDatabase) -> None:
+    """A flush whose acknowledgement does not come is given up after its time."""
+    broker = Flaky()
+    broker.open.clear()
+    await _write(database, "k0")
+    relay = Relay(database, broker, options=RelayOptions(flush=0.05))
+    await relay.stop()
+    assert await relay.pending() == 1
+
+
+async def test_purge_takes_only_what_was_published_long_ago(database: SqliteDatabase) -> None:
+    """Neither a young published row nor an old unpublished one goes."""
+    broker = MemoryBroker()
+    relay = Relay(database, broker, options=RelayOptions(retention=3600.0, poll=0.02))
+    await _write(database, "old 1", "old 2", "old 3", "young")
+    async with relay:
+        await settle(relay)
+    await _write(database, "waiting")
+    async with database.transaction() as tx:
+        await tx.execute("UPDATE carrick_outbox SET created_at = created_at - 1000000")
+        await tx.execute("UPDATE carrick_outbox SET published_at = published_at - 4000 WHERE key LIKE 'old%'")
+    assert [await relay.purge(most=2) for _ in range(3)] == [2, 1, 0]
+    async with database.read() as tx:
+        left = [row.key for row in (await tx.execute("SELECT key FROM carrick_outbox ORDER BY seq")).all()]
+    assert left == ["young", "waiting"]
+    assert await relay.pending() == 1
+
+
+@pytest.mark.parametrize("name", ["batch", "poll", "backoff", "retention", "flush"])
+def test_options_are_checked(name: str) -> None:
+    """Nothing may be zero or less: the relay would never work or never rest."""
+    with pytest.raises(ConfigurationError, match=f"{name} must be above 0, not 0"):
+        RelayOptions(**{name: 0})

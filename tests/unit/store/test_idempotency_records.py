@@ -1,0 +1,237 @@
+"""Idempotency records: a key is executed once, by whoever holds its claim when it commits."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from carrick.claim import Claim, Claimed, InFlight, Mismatch, Replay
+from carrick.context import Call, Context, enter
+from carrick.errors import CarrickError, Code
+from carrick.method import MethodSpec
+from carrick.options import IdempotencyOptions, KeyRule, MethodPolicy
+from carrick.store import IdempotencyRecords
+from carrick.store.sqlite import SqliteDatabase
+from shop.orders.v1.orders_carrick import PLACE_ORDER
+from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
+
+OTHER = MethodSpec(
+    service="shop.orders.v1.Orders",
+    name="PlaceOther",
+    request=PlaceOrderRequest,
+    response=PlaceOrderResponse,
+    policy=MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.OPTIONAL)),
+)
+
+
+@pytest.fixture
+async def records(database: SqliteDatabase) -> IdempotencyRecords:
+    """Records in a database that has a table of effects."""
+    async with database.transaction() as tx:
+        await tx.execute("CREATE TABLE effects (note TEXT)")
+    return IdempotencyRecords(database)
+
+
+async def _claim(
+    records: IdempotencyRecords, key: str = "k", fingerprint: bytes = b"f", lease: float = 30.0
+) -> Claim:
+    outcome = await records.claim(PLACE_ORDER, key, fingerprint, lease)
+    assert isinstance(outcome, Claimed), outcome
+    return outcome.claim
+
+
+async def _fulfil(database: SqliteDatabase, claim: Claim | None, note: str) -> PlaceOrderResponse:
+    """Do what a handler does: an effect and the reply in one transaction."""
+    call = Call()
+    call.claim = claim
+    with enter(Context(PLACE_ORDER, call=call)):
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO effects VALUES (:note)", {"note": note})
+            return await tx.reply(PlaceOrderResponse(order_id=note))
+
+
+async def _effects(database: SqliteDatabase) -> list[str]:
+    async with database.read() as tx:
+        return [row.note for row in (await tx.execute("SELECT note FROM effects")).all()]
+
+
+async def _set(database: SqliteDatabase, column: str) -> None:
+    """Move a moment of every record into the past, as the passing of time would."""
+    async with database.transaction() as tx:
+        await tx.execute(f"UPDATE carrick_idempotency SET {column} = 1.0")
+
+
+async def test_a_fulfilled_claim_is_replayed(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """The second call with a key gets the first one's reply, byte for byte."""
+    claim = await _claim(records)
+    assert not claim.fulfilled
+    reply = await _fulfil(database, claim, "one")
+    assert claim.fulfilled
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(reply.SerializeToString())
+
+
+async def test_an_empty_reply_is_a_reply(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """A reply of no bytes is not taken for a missing one."""
+    await _fulfil(database, await _claim(records), "")
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(b"")
+
+
+async def test_a_held_key_is_in_flight(records: IdempotencyRecords) -> None:
+    """While somebody executes, others hear for how long at most."""
+    await _claim(records, lease=30.0)
+    outcome = await records.claim(PLACE_ORDER, "k", b"f", 30.0)
+    assert isinstance(outcome, InFlight)
+    assert 0 < outcome.remaining <= 30.0
+
+
+async def test_of_many_claims_at_once_one_wins(records: IdempotencyRecords) -> None:
+    """However many ask at the same time, one executes."""
+    outcomes = await asyncio.gather(*(records.claim(PLACE_ORDER, "k", b"f", 30.0) for _ in range(20)))
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claimed"] + ["InFlight"] * 19
+
+
+async def test_another_request_under_the_key_is_a_mismatch(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A key belongs to one request: while it is executed, after it, and when its execution was lost."""
+    claim = await _claim(records)
+    assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
+    await _set(database, "lease_until")
+    assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
+    await _fulfil(database, claim, "one")
+    assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
+
+
+async def test_keys_of_different_methods_are_different(records: IdempotencyRecords) -> None:
+    """The same key may be used for each method."""
+    await _claim(records)
+    assert isinstance(await records.claim(OTHER, "k", b"other", 30.0), Claimed)
+
+
+async def test_a_lapsed_claim_is_taken_over(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """A claim whose holder died is somebody else's after its lease, under another token."""
+    old = await _claim(records)
+    await _set(database, "lease_until")
+    new = await _claim(records)
+    assert new.token != old.token
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+
+
+async def test_the_old_holder_of_a_claim_is_aborted(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """Who was believed dead and comes back loses its transaction, whether or not the new holder is done."""
+    old = await _claim(records)
+    await _set(database, "lease_until")
+    new = await _claim(records)
+    with pytest.raises(CarrickError, match="PlaceOrder: the claim on the idempotency key was taken over") as caught:
+        await _fulfil(database, old, "old, before")
+    assert caught.value.code is Code.ABORTED
+    await _fulfil(database, new, "new")
+    with pytest.raises(CarrickError, match="taken over"):
+        await _fulfil(database, old, "old, after")
+    assert await _effects(database) == ["new"]
+    assert not old.fulfilled
+    assert new.fulfilled
+
+
+async def test_a_late_holder_that_nobody_replaced_is_still_heard(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A lease that ended without a successor costs nothing."""
+    claim = await _claim(records)
+    await _set(database, "lease_until")
+    await _fulfil(database, claim, "late")
+    assert await _effects(database) == ["late"]
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
+
+
+async def test_a_claim_is_fulfilled_once(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """A second transaction under the same claim is undone."""
+    claim = await _claim(records)
+    await _fulfil(database, claim, "one")
+    with pytest.raises(CarrickError, match="taken over"):
+        await _fulfil(database, claim, "two")
+    assert await _effects(database) == ["one"]
+
+
+async def test_a_rolled_back_transaction_fulfils_nothing(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A reply is recorded if and only if its transaction commits."""
+    claim = await _claim(records)
+    call = Call()
+    call.claim = claim
+    with enter(Context(PLACE_ORDER, call=call)), pytest.raises(KeyError):
+        async with database.transaction() as tx:
+            await tx.reply(PlaceOrderResponse(order_id="one"))
+            raise KeyError
+    assert not claim.fulfilled
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+
+
+async def test_a_reply_without_a_claim_is_just_returned(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A method without key, and a call outside of any context, may end with ``tx.reply`` too."""
+    assert (await _fulfil(database, None, "one")).order_id == "one"
+    async with database.transaction() as tx:
+        assert (await tx.reply(PlaceOrderResponse(order_id="two"))).order_id == "two"
+    assert await _effects(database) == ["one"]
+
+
+async def test_a_released_key_is_free_at_once(records: IdempotencyRecords) -> None:
+    """After a failure the caller may try again without waiting for the lease, even with another request."""
+    await records.release(await _claim(records))
+    await _claim(records, fingerprint=b"other")
+
+
+async def test_release_needs_the_token(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """An old holder's release touches neither its successor's claim nor a reply."""
+    old = await _claim(records)
+    await _set(database, "lease_until")
+    new = await _claim(records)
+    await records.release(old)
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+    await _fulfil(database, new, "new")
+    await records.release(new)
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
+
+
+async def test_an_expired_record_is_forgotten(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """After the contract's expiry the key is new, for any request."""
+    await _fulfil(database, await _claim(records), "one")
+    await _set(database, "expires_at")
+    await _fulfil(database, await _claim(records, fingerprint=b"other"), "two")
+    assert await _effects(database) == ["one", "two"]
+
+
+async def test_the_contract_says_how_long_a_reply_is_kept(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """``expiry`` counts from the claim, by the database's clock."""
+    await _claim(records)
+    async with database.read() as tx:
+        row = (await tx.execute("SELECT expires_at - unixepoch() AS left FROM carrick_idempotency")).first()
+    assert row is not None
+    assert row.left == pytest.approx(86_400.0, abs=60.0)
+
+
+async def test_purge_removes_what_is_expired_a_few_at_a_time(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """Each purge removes at most as many as told, and never what is still to be replayed."""
+    for number in range(5):
+        await _fulfil(database, await _claim(records, key=f"old {number}"), f"old {number}")
+    await _set(database, "expires_at")
+    await _fulfil(database, await _claim(records, key="kept"), "kept")
+    assert [await records.purge(most=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert isinstance(await records.claim(PLACE_ORDER, "kept", b"f", 30.0), Replay)
+
+
+async def test_claims_outlive_the_process(tmp_path: Path, database: SqliteDatabase) -> None:
+    """A reply is found by the next process that opens the database."""
+    records = IdempotencyRecords(database)
+    async with database.transaction() as tx:
+        await tx.execute("CREATE TABLE effects (note TEXT)")
+    await _fulfil(database, await _claim(records), "one")
+    async with SqliteDatabase(database.path) as again:
+        assert isinstance(await IdempotencyRecords(again).claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
