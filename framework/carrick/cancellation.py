@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["finish"]
@@ -10,7 +11,7 @@ T = TypeVar("T")
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end even when the caller is cancelled meanwhile; then the cancellation goes on.
+    """Run ``work`` to its end however often the caller is cancelled meanwhile; then the cancellation goes on.
 
     For short, bounded work only: a commit, a release.
     """
@@ -19,7 +20,8 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            await asyncio.wait((task,))
+            with suppress(asyncio.CancelledError):  # one more cancellation is heard of below, like the first
+                await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # the cancellation is what the caller hears of
         raise

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from carrick.context import detached
+from carrick.errors import CarrickError
 
 __all__ = ["Loop"]
 
 _FIRST_BACKOFF = 0.1
 _MAX_BACKOFF = 5.0
+_MAX_DOUBLINGS = 6
 _logger = logging.getLogger("carrick.loop")
 
 
@@ -80,9 +82,16 @@ class Loop:
             try:
                 rest = await self._step()
                 failures = 0
-            except Exception:  # a loop outlives its step's errors
-                failures += 1
+            except Exception as error:  # noqa: BLE001  # a loop outlives its step's errors
+                failures = min(failures + 1, _MAX_DOUBLINGS)  # 2**1024 would end the loop
                 rest = min(_MAX_BACKOFF, _FIRST_BACKOFF * 2**failures) * (0.5 + random.random() / 2)
-                _logger.exception("%s failed and goes on in %.1f s", self._name, rest)
+                self._complain(error, rest)
             if rest > 0 and not self.stopping:
                 await self.rest(rest)
+
+    def _complain(self, error: Exception, rest: float) -> None:
+        """Log what may pass in a line, and what may be a bug with its traceback."""
+        if isinstance(error, CarrickError):
+            _logger.warning("%s goes on in %.1f s after: %s", self._name, rest, error)
+        else:
+            _logger.error("%s failed and goes on in %.1f s", self._name, rest, exc_info=error)

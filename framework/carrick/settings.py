@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from carrick.errors import ConfigurationError
 
@@ -55,6 +55,8 @@ class ServiceSettings(BaseSettings):
                 f"{prefix}{'_'.join(str(part) for part in each['loc'])}".upper() + f": {each['msg']}"
                 for each in error.errors(include_input=False, include_url=False)
             ]
+        except SettingsError as error:
+            complaints.append(f"{error}; write lists and mappings as JSON")
         if complaints:
             raise ConfigurationError("bad settings: " + "; ".join(complaints))
         return settings

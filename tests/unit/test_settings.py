@@ -60,7 +60,6 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("PATIENCE", "inf"),
         ("PATIENCE", "nan"),
         ("LOG_LEVEL", "LOUD"),
-        ("ZONES", "not json"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -68,6 +67,16 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: s
     monkeypatch.setenv(f"TRIAL_{name}", value)
 
     assert f"TRIAL_{name}" in _complaint()
+
+
+def test_a_list_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pydantic-settings itself cannot read becomes the same one line."""
+    monkeypatch.setenv("TRIAL_ZONES", "a,b")
+
+    complaint = _complaint()
+
+    assert '"zones"' in complaint
+    assert "write lists and mappings as JSON" in complaint
 
 
 def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Dead letters: messages that a consumer could not handle, kept with the reason."""
 
+import re
+
 from carrick.messaging.contract import Broker, Delivery, Message
 
 __all__ = ["DEAD_LETTER_STREAM", "DeadLetters"]
@@ -8,13 +10,14 @@ DEAD_LETTER_STREAM = "DEADLETTERS"
 
 _SUBJECT_ROOT = "deadletter"
 _MAX_REASON = 1024
+_NO_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]").sub
 
 
 class DeadLetters:
     """Puts messages aside in the stream ``DEADLETTERS``, on ``deadletter.<consumer>.<subject>``.
 
     A dead letter has the message's bytes and headers, and beside them ``Carrick-Reason``, ``-Consumer``, ``-Stream``,
-    ``-Sequence``, ``-Subject`` and ``-Deliveries``.
+    ``-Sequence``, ``-Subject`` and ``-Deliveries``. Characters that a header's name must not have become ``_``.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -29,7 +32,11 @@ class DeadLetters:
         if not self._ready:
             await self._broker.ensure_stream(DEAD_LETTER_STREAM, [f"{_SUBJECT_ROOT}.>"])
             self._ready = True
-        kept = {name: value for name, value in delivery.headers.items() if not name.lower().startswith("nats-")}
+        kept = {
+            _NO_TOKEN("_", name): value
+            for name, value in delivery.headers.items()
+            if not name.lower().startswith("nats-")
+        }
         await self._broker.publish(
             Message(
                 stream=DEAD_LETTER_STREAM,

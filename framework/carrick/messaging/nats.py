@@ -93,15 +93,16 @@ class NatsBroker:
 
     async def publish(self, message: Message) -> None:
         """Publish to JetStream and wait for the acknowledgement of the stream."""
-        headers = {**message.headers, Header.MSG_ID.value: message.id}
+        jetstream = self._jetstream()
+        headers = {
+            **message.headers,
+            Header.MSG_ID.value: message.id,
+            Header.EXPECTED_STREAM.value: message.stream,
+        }
         with _vendor_errors(f"publish to {message.subject}"):
-            await self._jetstream().publish(
-                message.subject,
-                message.data,
-                timeout=self._publish_timeout,
-                stream=message.stream,
-                headers=headers,
-            )
+            if self._client is not None and _size(message.data, headers) > self._client.max_payload:
+                raise MaxPayloadError  # nats-py leaves out the headers, and the server would cut the connection
+            await jetstream.publish(message.subject, message.data, timeout=self._publish_timeout, headers=headers)
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream on file storage, or check the subjects of the one there."""
@@ -238,6 +239,11 @@ def _address(url: str) -> str:
     if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
         raise ConfigurationError("the NATS URL must look like nats://127.0.0.1:4222")
     return f"{parts.hostname}:{parts.port or 4222}"
+
+
+def _size(data: bytes, headers: Mapping[str, str]) -> int:
+    """Return the bytes that the server counts: ``NATS/1.0``, a line for each header, an empty line, and the data."""
+    return 12 + sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items()) + len(data)
 
 
 @contextmanager

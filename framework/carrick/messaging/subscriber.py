@@ -122,9 +122,7 @@ class Subscriber:
     async def stop(self) -> None:
         """Stop as the class says."""
         await self._loop.stop()
-        if self._consumer is not None:
-            await self._consumer.close()
-            self._consumer = None
+        await self._unbind()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -148,9 +146,19 @@ class Subscriber:
                 )
             return self._consumer
 
+    async def _unbind(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.close()
+
     async def _step(self) -> float:
         consumer = await self._bound()
-        for delivery in await consumer.fetch(1, self._options.fetch_wait):
+        try:
+            deliveries = await consumer.fetch(1, self._options.fetch_wait)
+        except MessagingError:
+            await self._unbind()  # stream or consumer may be gone: look again
+            raise
+        for delivery in deliveries:
             heartbeat = asyncio.create_task(self._keep(delivery))
             try:
                 await self._settle(delivery)
@@ -203,7 +211,7 @@ class Subscriber:
             causation_id=envelope.causation_id,
             deadline=self._clock.monotonic() + self._options.timeout,
             key=envelope.id,
-            metadata=tuple(delivery.headers.items()),
+            metadata=tuple((name.lower(), value) for name, value in delivery.headers.items()),
             trace=envelope.trace,
             call=call,
         )

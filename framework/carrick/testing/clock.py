@@ -32,7 +32,7 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock was moved far enough."""
         self.slept.append(seconds)
-        if self._autojump:
+        if self._autojump or seconds <= 0:
             self._now += max(seconds, 0.0)
             await asyncio.sleep(0)
             return
