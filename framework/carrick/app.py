@@ -34,8 +34,7 @@ class App:
             try:
                 await running
             except asyncio.CancelledError:
-                if not stop.is_set():
-                    running.cancel()
+                if not stop.is_set() or _cancelled():
                     raise
                 _logger.warning("%s was stopped before it had finished", self.name)
 
@@ -51,6 +50,12 @@ class App:
     async def _start(self, parts: AsyncExitStack) -> None:
         for part in self._parts:
             await parts.enter_async_context(part)
+
+
+def _cancelled() -> bool:
+    """Say whether this task was asked to end, and not only the one that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

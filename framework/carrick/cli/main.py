@@ -21,13 +21,19 @@ _cli = typer.Typer(
 )
 
 
-@_cli.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(carrick.__version__)
         raise typer.Exit
+
+
+@_cli.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @_cli.command()

@@ -29,6 +29,8 @@ def load_app(name: str) -> App:
 
 
 def _exists(module_name: str) -> bool:
+    if module_name.startswith("."):  # would be looked for in the package that imports it, and there is none
+        return False
     try:
         return importlib.util.find_spec(module_name) is not None
     except ModuleNotFoundError as error:

@@ -29,9 +29,9 @@ class DeadLetters:
 
         Putting the same message twice within the stream's window for duplicates stores it once.
         """
-        if not self._ready:
+        ready, self._ready = self._ready, False  # after a failure, look for the stream again
+        if not ready:
             await self._broker.ensure_stream(DEAD_LETTER_STREAM, [f"{_SUBJECT_ROOT}.>"])
-            self._ready = True
         kept = {
             _NO_TOKEN("_", name): value
             for name, value in delivery.headers.items()
@@ -54,3 +54,4 @@ class DeadLetters:
                 },
             )
         )
+        self._ready = True

@@ -16,6 +16,7 @@ class Health(aio.HealthServicer):
     def __init__(self) -> None:
         super().__init__()
         self._watchers: set[asyncio.Task[Any]] = set()
+        self._dismissed = False
 
     async def serving(self, services: tuple[str, ...]) -> None:
         """Turn SERVING, as a whole and for each service."""
@@ -28,6 +29,7 @@ class Health(aio.HealthServicer):
 
     def dismiss_watchers(self) -> None:
         """End the streams of all watchers."""
+        self._dismissed = True
         for watcher in self._watchers:
             watcher.cancel()
 
@@ -38,5 +40,8 @@ class Health(aio.HealthServicer):
         self._watchers.add(task)
         try:
             await super().Watch(request, context)
+        except asyncio.CancelledError:
+            if not self._dismissed:
+                raise  # the watcher itself went away; a dismissed one gets an ordinary end of its stream
         finally:
             self._watchers.discard(task)
