@@ -1,0 +1,71 @@
+"""What users write must be typed: this file is checked, not run."""
+
+from typing import assert_type
+
+from carrick import CarrickError, Context, EventRoute, MethodPolicy, RetryOptions
+from carrick.messaging import Subscriber
+from carrick.messaging.memory import MemoryBroker
+from carrick.outbox import Outbox
+from carrick.rpc import Channel, UnaryCall
+from carrick.store.sqlite import SqliteDatabase
+from shop.orders.v1.orders_carrick import GET_ORDER, OrdersClient, OrdersEvents, OrdersServicer, on_order_placed
+from shop.orders.v1.orders_pb2 import (
+    GetOrderRequest,
+    GetOrderResponse,
+    OrderPlaced,
+    PlaceOrderRequest,
+    PlaceOrderResponse,
+)
+
+
+async def client(channel: Channel) -> None:
+    """A client's methods know their messages."""
+    orders = OrdersClient(channel, policy=MethodPolicy(timeout=1.0, retry=RetryOptions(max_attempts=2)))
+    reply = await orders.place_order(PlaceOrderRequest(), timeout=1.0, key="k", metadata=(("a", "b"),))
+    assert_type(reply, PlaceOrderResponse)
+    await orders.get_order(GetOrderRequest(), key="k")  # type: ignore[call-arg]  # this method has no key
+    await orders.get_order(PlaceOrderRequest())  # type: ignore[arg-type]  # another method's request
+    bound = channel.bind(GET_ORDER)
+    assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
+
+
+class Handlers(OrdersServicer):
+    """A servicer's methods know theirs."""
+
+    def __init__(self, database: SqliteDatabase, events: OrdersEvents) -> None:
+        self.database = database
+        self.events = events
+
+    async def place_order(self, request: PlaceOrderRequest, ctx: Context) -> PlaceOrderResponse:
+        """The reply keeps its type through the transaction."""
+        async with self.database.transaction() as tx:
+            await self.events.order_placed(tx, OrderPlaced())
+            await self.events.order_placed(tx, PlaceOrderRequest())  # type: ignore[arg-type]  # no event
+            reply = await tx.reply(PlaceOrderResponse())
+            assert_type(reply, PlaceOrderResponse)
+            return reply
+
+    async def get_order(self, request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        """Errors are classes with codes."""
+        raise CarrickError(0, "no code")  # type: ignore[arg-type]  # a Code is wanted
+
+
+def subscriber(broker: MemoryBroker) -> Subscriber:
+    """A subscription knows its event."""
+
+    async def handle(event: OrderPlaced, ctx: Context) -> None:
+        """Take the event."""
+
+    async def mistaken(event: GetOrderRequest, ctx: Context) -> None:
+        """Take something else."""
+
+    on_order_placed(mistaken)  # type: ignore[arg-type]  # a handler of something else
+    route = on_order_placed(handle)
+    assert_type(route, EventRoute[OrderPlaced])
+    return Subscriber("name", broker, [route], inbox=None)
+
+
+def outbox(events: Outbox) -> OrdersEvents:
+    """A publisher needs an outbox."""
+    OrdersEvents("outbox")  # type: ignore[arg-type]  # no outbox
+    return OrdersEvents(events)

@@ -1,0 +1,182 @@
+"""Spans: who is whose parent, what is only linked, and what is never made."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext
+
+from carrick import CarrickError, Code, ConfigurationError, Context, MethodPolicy, RetryOptions, Trace, current
+from carrick.observe import ignore
+from carrick.stacks import client_stack, event_stack, server_stack
+from carrick.telemetry.tracing import OpenTelemetry, tracing_from_environment
+from carrick.testing import FakeClock
+from shop.orders.v1.orders_carrick import ORDER_PLACED
+from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Scripted, first_attempt, half
+
+SAMPLED = Trace("a" * 32, "b" * 16, sampled=True)
+UNSAMPLED = Trace("a" * 32, "b" * 16, sampled=False)
+
+
+class Recorder:
+    """Instruments whose spans are kept."""
+
+    def __init__(self, ratio: float = 1.0) -> None:
+        self._exporter = InMemorySpanExporter()
+        self._provider = TracerProvider()
+        self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.instruments = OpenTelemetry(self._provider, sample_ratio=ratio)
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        """Return the spans of a name, in the order in which they ended."""
+        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+
+    @property
+    def count(self) -> int:
+        """How many spans were recorded."""
+        return len(self._exporter.get_finished_spans())
+
+    def close(self) -> None:
+        """Shut the provider down."""
+        self._provider.shutdown()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Record every span."""
+    recorder = Recorder()
+    yield recorder
+    recorder.close()
+
+
+async def call(recorder: Recorder, transport: Scripted, ctx: Context) -> Any:
+    """Make a call through a client's stack."""
+    service = client_stack(
+        transport,
+        MethodPolicy(retry=RetryOptions()),
+        clock=FakeClock(autojump=True),
+        uniform=half,
+        observe=ignore,
+        instruments=recorder.instruments,
+    )
+    return await service(REQUEST, ctx)
+
+
+def parent_of(span: ReadableSpan) -> int | None:
+    """Return the id of a span's parent."""
+    return None if span.parent is None else span.parent.span_id
+
+
+def context_of(span: ReadableSpan) -> SpanContext:
+    """Return a span's own context."""
+    context = span.get_span_context()
+    assert context is not None
+    return context
+
+
+def id_of(span: ReadableSpan) -> int:
+    """Return a span's own id."""
+    return context_of(span).span_id
+
+
+async def test_each_attempt_is_a_child_of_the_call(recorder: Recorder) -> None:
+    """Two attempts are siblings, and the peer is told of the attempt that it serves."""
+    transport = Scripted(Code.UNAVAILABLE, Code.OK)
+    await call(recorder, transport, first_attempt(REPEATABLE))
+    (whole,) = recorder.spans("test.v1.Tests/Repeatable")
+    attempts = recorder.spans("Attempt.test.v1.Tests/Repeatable")
+    assert [parent_of(attempt) for attempt in attempts] == [id_of(whole)] * 2
+    assert [ctx.trace and int(ctx.trace.span_id, 16) for ctx in transport.contexts] == [
+        id_of(attempt) for attempt in attempts
+    ]
+    assert [attempt.status.is_ok for attempt in attempts] == [False, True]
+    assert whole.status.is_ok
+
+
+async def test_a_failed_call_says_its_code(recorder: Recorder) -> None:
+    """The status is on the span; the message, which may hold anything, is not."""
+    with pytest.raises(CarrickError):
+        await call(recorder, Scripted(Code.NOT_FOUND), first_attempt(REPEATABLE))
+    (whole,) = recorder.spans("test.v1.Tests/Repeatable")
+    assert whole.attributes is not None
+    assert whole.attributes["error.type"] == "NOT_FOUND"
+    assert whole.attributes["rpc.grpc.status_code"] == 5
+    assert "as told" not in str(whole.to_json())
+
+
+async def test_a_handled_call_continues_its_callers_trace(recorder: Recorder) -> None:
+    """The server's span has the caller's position as parent, and is current while the handler runs."""
+    seen: list[Trace | None] = []
+
+    async def handler(request: Any, ctx: Context) -> Any:
+        inside = current()
+        seen.append(inside.trace if inside else None)
+        return REPLY
+
+    service = server_stack(handler, PLAIN, clock=FakeClock(), claims=None, instruments=recorder.instruments)
+    await service(REQUEST, Context(PLAIN, trace=SAMPLED))
+    (span,) = recorder.spans("test.v1.Tests/Plain")
+    assert parent_of(span) == int("b" * 16, 16)
+    assert seen[0] is not None
+    assert int(seen[0].span_id, 16) == id_of(span)
+
+
+async def test_an_unsampled_call_touches_no_tracer_and_hands_its_trace_on(recorder: Recorder) -> None:
+    """The caller decided: no span anywhere, and the peer is told the same."""
+    transport = Scripted()
+    ctx = Context(REPEATABLE, trace=UNSAMPLED, call=None, attempt=first_attempt(REPEATABLE).attempt)
+    await call(recorder, transport, ctx)
+    assert recorder.count == 0
+    assert transport.contexts[0].trace == UNSAMPLED
+
+
+async def test_a_ratio_decides_for_new_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the ratio a trace is recorded, above it not; either way the peer learns of the decision."""
+    recorder = Recorder(ratio=0.25)
+    for number, sampled in ((0.2, True), (0.3, False)):
+        monkeypatch.setattr(random, "random", lambda number=number: number)
+        transport = Scripted()
+        await call(recorder, transport, first_attempt(REPEATABLE))
+        trace = transport.contexts[0].trace
+        assert trace is not None
+        assert trace.sampled is sampled
+    assert recorder.count == 2  # the call and the attempt of the first
+    recorder.close()
+
+
+async def test_events_are_linked_not_nested(recorder: Recorder) -> None:
+    """Created in the writer's trace; sent and processed in traces of their own, linked to the creation."""
+    created = recorder.instruments.created(ORDER_PLACED, "event-1", Context(None, trace=SAMPLED))
+    assert created is not None
+    with recorder.instruments.send("orders.placed.v1.p01", "event-1", created):
+        pass
+
+    async def handler(request: Any, ctx: Context) -> None:
+        return None
+
+    service = event_stack(handler, ORDER_PLACED, "inventory", instruments=recorder.instruments)
+    await service(None, Context(None, key="event-1", trace=created))
+    (create,) = recorder.spans("create orders.placed.v1")
+    assert parent_of(create) == int("b" * 16, 16)
+    for name in ("send orders.placed.v1.p01", "process orders.placed.v1"):
+        (span,) = recorder.spans(name)
+        assert span.parent is None
+        assert context_of(span).trace_id != context_of(create).trace_id
+        assert [link.context.span_id for link in span.links] == [id_of(create)]
+
+
+def test_without_an_endpoint_there_is_no_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is put into the stacks when nobody would get the spans."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
+    assert tracing_from_environment("orders") is None
+
+
+def test_a_ratio_is_a_share() -> None:
+    """Anything else is refused with what to write."""
+    with pytest.raises(ConfigurationError, match="0 to 1"):
+        OpenTelemetry(TracerProvider(), sample_ratio=10)
