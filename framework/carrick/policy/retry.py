@@ -78,7 +78,7 @@ def pushback(trailers: Metadata) -> float | None:
         if name == PUSHBACK:
             try:
                 return int(value) / 1000
-            except ValueError:
+            except (ValueError, OverflowError):
                 return -1.0
     return None
 

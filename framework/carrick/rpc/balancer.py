@@ -19,6 +19,8 @@ class Balancer:
         """Call the picked endpoint."""
         endpoints = self._endpoints
         endpoint = endpoints[0] if len(endpoints) == 1 else pick(endpoints, _tried(ctx))
+        assert ctx.attempt is not None
+        ctx.attempt.endpoint = endpoint.id
         return await endpoint.service(request, ctx)
 
 

@@ -10,6 +10,19 @@ from grpc_health.v1.health import aio
 __all__ = ["Health"]
 
 
+class _Stream:
+    """What a watcher is told, and what it was told last."""
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._context = context
+        self.told: int | None = None
+
+    async def write(self, response: health_pb2.HealthCheckResponse) -> None:
+        """Send a state."""
+        self.told = response.status
+        await self._context.write(response)
+
+
 class Health(aio.HealthServicer):
     """gRPC health checking. Watchers are told NOT_SERVING and let go, so that they do not hold up a stop."""
 
@@ -38,10 +51,13 @@ class Health(aio.HealthServicer):
         task = asyncio.current_task()
         assert task is not None
         self._watchers.add(task)
+        stream: Any = _Stream(context)
         try:
-            await super().Watch(request, context)
+            await super().Watch(request, stream)
         except asyncio.CancelledError:
             if not self._dismissed:
                 raise  # the watcher itself went away; a dismissed one gets an ordinary end of its stream
+            if stream.told == health_pb2.HealthCheckResponse.SERVING:  # it was dismissed before its turn came
+                await stream.write(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
         finally:
             self._watchers.discard(task)

@@ -15,13 +15,13 @@ from grpc_reflection.v1alpha import reflection
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
 from carrick.context import enter
-from carrick.errors import CarrickError, Code, ConfigurationError
+from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
 from carrick.rpc.metadata import context_from
-from carrick.rpc.status import answer_for, grpc_code
+from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
 
@@ -232,10 +232,12 @@ async def _abort(
 
 
 def _log_failure(method: str, error: BaseException) -> None:
-    """Log a status at debug, a fault of this service or of what it depends on with its traceback."""
-    if isinstance(error, CarrickError) and error.attempt is None and error.code is not Code.INTERNAL:
-        _logger.debug("%s answered %s", method, error)
-    elif isinstance(error, CarrickError) and error.attempt is not None:
-        _logger.warning("%s failed: %s", method, error)
-    else:
+    """Log an answer at debug, what this service depends on as a warning, its own fault with a traceback."""
+    if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
         _logger.error("%s failed", method, exc_info=error)
+    elif error.attempt is not None or isinstance(error, StoreError):
+        _logger.warning("%s failed: %s", method, error)
+    elif error.code is Code.INTERNAL:
+        _logger.error("%s failed", method, exc_info=error)
+    else:
+        _logger.debug("%s answered %s", method, error)

@@ -8,11 +8,24 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from carrick.context import Attempt, Metadata
-from carrick.errors import CarrickError, Code, DeadlineError, RemoteError, StoreError, TransportError
+from carrick.errors import (
+    CarrickError,
+    Code,
+    ConfigurationError,
+    DeadlineError,
+    MessagingError,
+    OutboxError,
+    RemoteError,
+    StoreError,
+    TransportError,
+)
 
-__all__ = ["DETAILS", "Answer", "answer_for", "error_from", "grpc_code"]
+__all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code"]
 
 DETAILS = "grpc-status-details-bin"
+
+OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
+"""Errors of the framework that a handler lets pass: not its words to its caller."""
 
 _MAX_MESSAGE = 4096
 _PASSED_ON = frozenset(
@@ -43,7 +56,7 @@ def answer_for(error: BaseException, correlation_id: str) -> Answer:
     only when it may pass (else this service is at fault: ``INTERNAL``), and loses its message. Anything else is
     ``INTERNAL`` and says nothing but the correlation id.
     """
-    if not isinstance(error, CarrickError):
+    if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
         return _answer(Code.INTERNAL, f"internal error; correlation id {correlation_id}")
     if isinstance(error, StoreError):
         return _answer(error.code, f"the service's database is not available; correlation id {correlation_id}")

@@ -32,6 +32,7 @@ class GrpcTransport:
         self.target = target
         self._clock = clock
         self._channel: grpc.aio.Channel | None = None
+        self._closed = False
 
     def unary(self, method: MethodSpec[Any, Any]) -> Service:
         """Return the Service that sends a unary call and waits for the answer until the context's deadline.
@@ -44,10 +45,11 @@ class GrpcTransport:
             nonlocal invoke
             attempt = ctx.attempt
             assert attempt is not None
-            attempt.endpoint = self.target
             timeout = ctx.remaining(self._clock.monotonic())
             if timeout is not None and timeout <= 0:
                 raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=attempt)
+            if self._closed:
+                raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
             if invoke is None:
                 invoke = self._connect().unary_unary(
                     f"/{method.full_name}",
@@ -72,7 +74,8 @@ class GrpcTransport:
         return send
 
     async def close(self) -> None:
-        """Close the connection; calls under way end with ``TransportError``."""
+        """Close the connection for good; calls under way and later ones end with ``TransportError``."""
+        self._closed = True
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await channel.close()

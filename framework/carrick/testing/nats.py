@@ -39,6 +39,7 @@ class NatsServer:
         self._sync = "always" if sync_always else '"2m"'
         self._name = f"carrick-{random_id()[:12]}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen = False
         self.port = -1
 
     @property
@@ -76,12 +77,17 @@ class NatsServer:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Hold the process, as a long pause would; connections stay open."""
-        self._signal(signal.SIGSTOP)
+        """Hold the process, as a long pause would; connections stay open. Returns when it stands still."""
+        if self._process is not None and self.running and not self._frozen:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)
+            self._frozen = True
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGCONT)
+        self._frozen = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,6 +100,7 @@ class NatsServer:
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
+        self._frozen = False
         if process is None:
             return
         if process.poll() is None:
@@ -104,10 +111,6 @@ class NatsServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(_STOP_TIMEOUT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
