@@ -29,8 +29,5 @@ def invalid(violations: Mapping[str, str]) -> CarrickError:
 
 def reason_of(error: CarrickError) -> str:
     """Return the reason that a refusal carries, or its message when it carries none."""
-    for detail in error.details:
-        info = ErrorInfo()
-        if detail.DESCRIPTOR.full_name == "google.protobuf.Any" and detail.Unpack(info):  # type: ignore[attr-defined]
-            return str(info.reason)
-    return error.message
+    reasons = (str(detail.reason) for detail in error.details if isinstance(detail, ErrorInfo))
+    return next(reasons, error.message)

@@ -52,6 +52,9 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+_ERROR_CODES = frozenset(Code) - {Code.OK}
+
+
 class CarrickError(Exception):
     """A call or an event ended with ``code``.
 
@@ -69,6 +72,10 @@ class CarrickError(Exception):
         attempt: Attempt | None = None,
     ) -> None:
         super().__init__(code, message)
+        if code not in _ERROR_CODES:
+            raise TypeError(f"an error needs a Code other than OK, like Code.NOT_FOUND, not {code!r}")
+        if isinstance(details, Message):
+            raise TypeError("details is a list of messages; write details=[...]")
         self.code = code
         self.message = message
         self.details = tuple(details)

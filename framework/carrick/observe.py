@@ -112,11 +112,15 @@ def ignore(observation: Observation) -> None:
 
 
 def log(observation: Observation) -> None:
-    """Write the observation to the ``carrick`` logger, its fields beside the message."""
+    """Write the observation to the ``carrick`` logger: in words, and with its fields beside the message."""
     level = _LEVELS.get(type(observation), logging.WARNING)
     if _logger.isEnabledFor(level):
-        name = type(observation).__name__
-        _logger.log(level, name, extra={"observation": {"name": name, **asdict(observation)}})
+        name, fields = type(observation).__name__, asdict(observation)
+        words = ", ".join(
+            f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
+            for field, value in fields.items()
+        )
+        _logger.log(level, "%s: %s", name, words, extra={"observation": {"name": name, **fields}})
 
 
 def notify_all(*observers: Observer) -> Observer:

@@ -24,7 +24,9 @@ _REFRESH = 0.25
 
 
 def main(
-    orders: Annotated[int, typer.Option(min=1, help="Orders to place.")] = 3000,
+    orders: Annotated[
+        int, typer.Option(min=1, help="Orders to place at least; more are placed while faults go on.")
+    ] = 3000,
     seed: Annotated[int, typer.Option(help="What the orders are made from.")] = 1,
     faults: Annotated[bool, typer.Option(help="Kill, stop and slow things while orders flow.")] = True,
     keep: Annotated[Path | None, typer.Option(help="Empty folder for databases and logs; kept afterwards.")] = None,
@@ -86,6 +88,7 @@ async def _drive(display: Display, stage: Stage, watch: Watch, load: Load, scrip
         work.result()
     finally:
         work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _until_quiet(display: Display, stage: Stage, watch: Watch, load: Load) -> None:

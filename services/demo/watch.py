@@ -39,6 +39,8 @@ class Watch:
         """Take what the services have logged since the last time."""
         for name, service in self._stage.services.items():
             for line in self._new_lines(service.log):
+                if '"message": "ready"' in line:  # a new process: its circuits are closed
+                    self.breakers = {key: state for key, state in self.breakers.items() if not key.startswith(name)}
                 observation = _observation(line)
                 if observation is not None:
                     self._note(name, str(observation.get("name")), str(observation.get("method")))

@@ -12,8 +12,9 @@ from carrick.ids import random_id
 from carrick.messaging import Broker, Consumer, Delivery, Message
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import MemoryBroker, NatsServer
+from tests.unit.testing.programs import until
 
-ACK_WAIT = 0.4
+ACK_WAIT = 0.3
 
 
 @dataclass
@@ -30,17 +31,17 @@ class Site:
         """Name of the stream."""
         return self.root.upper()
 
-    async def publish(self, *numbers: int, token: str = "a") -> None:
+    async def publish(self, *numbers: int, branch: str = "a") -> None:
         """Publish one message a number."""
         for number in numbers:
-            await self.broker.publish(self.message(number, token))
+            await self.broker.publish(self.message(number, branch))
 
-    def message(self, number: int, token: str = "a", *, id: str | None = None) -> Message:
+    def message(self, number: int, branch: str = "a", *, msg_id: str | None = None) -> Message:
         """Make a message with its number as its data."""
         return Message(
             stream=self.stream,
-            subject=f"{self.root}.{token}.p00",
-            id=id or f"{token}-{number}",
+            subject=f"{self.root}.{branch}.p00",
+            id=msg_id or f"{branch}-{number}",
             data=str(number).encode(),
             headers={"ce-id": f"{number}", "ce-source": "caf%C3%A9", "Empty": ""},
         )
@@ -91,7 +92,7 @@ async def _fetch(consumer: Consumer, count: int, *, ack: bool = True) -> list[De
     found: list[Delivery] = []
     async with asyncio.timeout(20):
         while len(found) < count:
-            for delivery in await consumer.fetch(count - len(found), 1.0):
+            for delivery in await consumer.fetch(count - len(found), 0.2):
                 found.append(delivery)
                 if ack:
                     await delivery.ack()
@@ -104,15 +105,17 @@ def _numbers(deliveries: Sequence[Delivery]) -> list[int]:
 
 async def _settled(consumer: Consumer, pending: int = 0) -> None:
     """Wait until the broker has got word of the acknowledgements."""
-    async with asyncio.timeout(20):
-        while await consumer.pending() != pending:
-            await asyncio.sleep(0.01)
+
+    async def reached() -> bool:
+        return await consumer.pending() == pending
+
+    await until(reached)
 
 
 async def test_messages_come_in_the_order_of_their_publishing(site: Site) -> None:
     """A stream keeps order over its subjects, and a consumer begins at its beginning."""
     for number in range(30):
-        await site.publish(number, token="ab"[number % 2])
+        await site.publish(number, branch="ab"[number % 2])
     deliveries = await _fetch(await site.consume(), 30)
     assert _numbers(deliveries) == list(range(30))
     assert [delivery.sequence for delivery in deliveries] == list(range(1, 31))
@@ -180,10 +183,10 @@ async def test_a_renewal_keeps_the_message(site: Site) -> None:
 
 async def test_an_id_is_stored_once(site: Site) -> None:
     """A repeated publish succeeds and stores nothing, whatever it brings; other ids are others."""
-    await site.broker.publish(site.message(1, id="same"))
-    await site.broker.publish(site.message(2, id="same"))
-    await site.broker.publish(site.message(3, token="b", id="same"))
-    await site.broker.publish(site.message(4, id="other"))
+    await site.broker.publish(site.message(1, msg_id="same"))
+    await site.broker.publish(site.message(2, msg_id="same"))
+    await site.broker.publish(site.message(3, branch="b", msg_id="same"))
+    await site.broker.publish(site.message(4, msg_id="other"))
     consumer = await site.consume()
     assert _numbers(await _fetch(consumer, 2)) == [1, 4]
     await _settled(consumer)
@@ -259,9 +262,9 @@ async def test_a_cancelled_fetch_loses_nothing(site: Site) -> None:
 
 async def test_filters_choose(site: Site) -> None:
     """A consumer gets the subjects that match one of its filters; ``*`` is one token."""
-    await site.publish(1, token="a")
-    await site.publish(2, token="b")
-    await site.publish(3, token="c")
+    await site.publish(1, branch="a")
+    await site.publish(2, branch="b")
+    await site.publish(3, branch="c")
     consumer = await site.consume(filters=[f"{site.root}.a.*", f"{site.root}.c.*"])
     assert _numbers(await _fetch(consumer, 2)) == [1, 3]
     await _settled(consumer)

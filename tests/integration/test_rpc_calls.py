@@ -107,10 +107,7 @@ async def test_an_error_carries_code_message_and_details() -> None:
         with pytest.raises(RemoteError) as raised:
             await client.get_order(ASK)
     assert (raised.value.code, raised.value.message) == (Code.NOT_FOUND, "no such order")
-    info = ErrorInfo()
-    (detail,) = raised.value.details
-    assert detail.Unpack(info)  # type: ignore[attr-defined]
-    assert info.reason == "GONE"
+    assert raised.value.details == (ErrorInfo(reason="GONE", domain="shop"),)
 
 
 async def test_an_unknown_exception_tells_the_caller_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -423,3 +420,52 @@ async def test_handling_the_same_call_again_gives_the_same_outgoing_keys() -> No
             keys.append([ctx.outgoing_key("a.B/C"), ctx.outgoing_key("a.B/C"), ctx.outgoing_key("a.B/C", "named")])
     assert keys[0] == keys[1]
     assert len(set(keys[0])) == 3
+
+
+@pytest.mark.parametrize("reply", [None, PlaceOrderResponse()])
+async def test_a_handler_that_returns_something_else_is_at_fault(
+    reply: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller learns nothing but the correlation id; the log says what was returned."""
+
+    async def mistaken(request: GetOrderRequest, ctx: Context) -> Any:
+        return reply
+
+    async with called(Orders(mistaken)) as client:
+        with pytest.raises(RemoteError) as raised:
+            await client.get_order(ASK)
+    assert raised.value.code is Code.INTERNAL
+    assert "not a GetOrderResponse" in caplog.text
+
+
+async def test_a_request_of_another_type_is_not_sent() -> None:
+    """GRPC would send an empty message in its place."""
+    orders = Orders(echo)
+    async with called(orders) as client:
+        for wrong in ({"order_id": "1"}, PlaceOrderRequest(), GetOrderRequest):
+            with pytest.raises(TypeError, match="takes a GetOrderRequest"):
+                await client.get_order(wrong)  # type: ignore[arg-type]
+    assert orders.contexts == []
+
+
+async def test_a_stop_waits_for_a_cancelled_handler_to_clean_up() -> None:
+    """For gRPC a call is over when its deadline passes; the stop waits until its handler has rolled back."""
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_end(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.3)
+            clean.set()
+        raise AssertionError
+
+    server = serving(Orders(slow_to_end))
+    await server.start()
+    async with Channel(server.address) as channel:
+        with pytest.raises(DeadlineError):
+            await OrdersClient(channel).get_order(ASK, timeout=0.1)
+    await cleaning.wait()
+    await server.stop()
+    assert clean.is_set()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse, PlaceOrderRequest, PlaceOrderResponse
 
 from carrick import (
     AttemptKind,
@@ -22,6 +21,7 @@ from carrick import (
     RemoteError,
 )
 from carrick.observe import Observation
+from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse, PlaceOrderRequest, PlaceOrderResponse
 
 REQUEST = PlaceOrderRequest(customer_id="c-1")
 REPLY = PlaceOrderResponse(order_id="o-1")

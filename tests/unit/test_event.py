@@ -1,9 +1,9 @@
 import pytest
-from shop.orders.v1.orders_carrick import ORDER_PLACED
-from shop.orders.v1.orders_pb2 import OrderLine, OrderPlaced
 
 from carrick import EventSpec
 from carrick.event import PARTITIONS, partition_of
+from shop.orders.v1.orders_carrick import ORDER_PLACED
+from shop.orders.v1.orders_pb2 import OrderLine, OrderPlaced
 
 
 @pytest.mark.parametrize(

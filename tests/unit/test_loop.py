@@ -90,11 +90,12 @@ async def test_a_failing_step_goes_on(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_it_outlives_any_number_of_failures(caplog: pytest.LogCaptureFixture) -> None:
     """The backoff is bounded after thousands of failures too: a loop never ends by itself."""
-    caplog.set_level(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "carrick.loop")
     steps = _Steps(error=KeyError("lost"))
     loop = Loop("test", lambda: _at_once())
 
     async def _at_once() -> float:
+        await asyncio.sleep(0)
         loop.wake()  # ends the rest after this step
         return await steps()
 

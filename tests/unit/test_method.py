@@ -1,6 +1,5 @@
-from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
-
 from carrick import IdempotencyLevel
+from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from tests.unit.calls import KEYED, OPTIONALLY_KEYED, PLAIN, READ, REPEATABLE, method
 
 

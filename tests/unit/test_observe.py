@@ -29,7 +29,10 @@ def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> 
         log(_OPENED)
 
     (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("WARNING", "BreakerOpened")
+    assert (record.levelname, record.getMessage()) == (
+        "WARNING",
+        "BreakerOpened: method m, endpoint e, failures 3, calls 4",
+    )
     assert record.__dict__["observation"] == {
         "name": "BreakerOpened",
         "method": "m",
@@ -39,16 +42,23 @@ def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> 
     }
 
 
-@pytest.mark.parametrize("observation", [_RETRIED, EventsPublished(count=3)])
-def test_what_happens_often_is_logged_at_debug(caplog: pytest.LogCaptureFixture, observation: Observation) -> None:
-    """Retries and published batches do not fill the log."""
-    with caplog.at_level(logging.INFO, "carrick"):
-        log(observation)
-    assert caplog.records == []
-
+@pytest.mark.parametrize(("observation", "level"), [(_RETRIED, "INFO"), (EventsPublished(count=3), "DEBUG")])
+def test_what_happens_often_is_no_warning(
+    caplog: pytest.LogCaptureFixture, observation: Observation, level: str
+) -> None:
+    """Retries and published batches do not look like trouble."""
     with caplog.at_level(logging.DEBUG, "carrick"):
         log(observation)
-    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+    assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_what_nobody_reads_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Below the logger's level nothing is written."""
+    with caplog.at_level(logging.ERROR, "carrick"):
+        log(_OPENED)
+
+    assert caplog.records == []
 
 
 def test_notify_all_calls_in_order() -> None:

@@ -48,7 +48,8 @@ def run(
 ) -> None:
     """Run a service until SIGTERM or Ctrl-C, then let it finish what it began.
 
-    Exit status: 0 after a clean stop, 1 when database, broker or port could not be had, 2 when a setting is wrong.
+    Exit status: 0 after a clean stop, 1 when database or broker could not be had, 2 when a setting is wrong or the
+    port is taken.
     """
     sys.path.insert(0, "")  # packages of the folder the command is run in
     asyncio.run(load_app(service).run())

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
+from nats.errors import MaxPayloadError, OutboundBufferLimitError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from carrick.errors import Code, ConfigurationError, MessagingError
 from carrick.messaging.contract import Consumer, Delivery, Message
@@ -167,7 +167,9 @@ class NatsBroker:
         now = asyncio.get_running_loop().time()
         if now - self._last_complaint >= _LOG_EVERY:
             self._last_complaint = now
-            _logger.warning("waiting for NATS at %s: %s", self._address, str(error) or type(error).__name__)
+            reason = str(error) or type(error).__name__
+            limit = "" if self._client else f", {self._startup_timeout:g} s at most from the start"
+            _logger.warning("waiting for NATS at %s%s: %s", self._address, limit, reason)
 
     async def _disconnected(self) -> None:
         if self._client is not None:  # not by our own close
@@ -253,9 +255,15 @@ def _vendor_errors(what: str) -> Iterator[None]:
         yield
     except MaxPayloadError as error:
         raise MessagingError(Code.INVALID_ARGUMENT, f"{what}: larger than the server's max_payload") from error
+    except ServiceUnavailableError as error:
+        raise MessagingError(
+            Code.UNAVAILABLE, f"{what}: the NATS server has no JetStream (yet); start it with --jetstream"
+        ) from error
     except APIError as error:
         raise MessagingError(
             Code.UNAVAILABLE, f"{what}: {error.description or type(error).__name__} (JetStream error {error.err_code})"
         ) from error
+    except OutboundBufferLimitError as error:
+        raise MessagingError(Code.UNAVAILABLE, f"{what}: not connected to NATS") from error
     except (NatsError, TimeoutError, OSError) as error:
         raise MessagingError(Code.UNAVAILABLE, f"{what}: {type(error).__name__}") from error

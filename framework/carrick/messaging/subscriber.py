@@ -8,8 +8,9 @@ because something else is away is no fault of the event and burns no attempt.
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from carrick.claim import Receipt
 from carrick.clock import Clock, SystemClock
 from carrick.context import Call, Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, DuplicateEventError, MessagingError
+from carrick.ids import random_id
 from carrick.instruments import Instruments
 from carrick.loop import Loop
 from carrick.messaging.cloudevents import Envelope, read
@@ -34,6 +36,7 @@ from carrick.store.inbox import Inbox
 __all__ = ["Subscriber", "SubscriberOptions"]
 
 _OUTAGES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _logger = logging.getLogger("carrick.subscriber")
 
 
@@ -57,6 +60,10 @@ class SubscriberOptions:
                 raise ConfigurationError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
         if self.max_attempts < 1:
             raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts}")
+
+
+class _UnrecordedError(Exception):
+    """A handler with an inbox returned without ``tx.handled()``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,10 @@ class Subscriber:
         instruments: Instruments | None = None,
         grace: float = 10.0,
     ) -> None:
+        if not _NAME(name):
+            raise ConfigurationError(
+                f"{name!r} is no name for a consumer; use letters, digits, - and _, like inventory"
+            )
         self.name = name
         self._broker = broker
         self._routes = {route.spec.full_name: route for route in routes}
@@ -180,14 +191,23 @@ class Subscriber:
             parsed = self._parse(delivery)
         except ValueError as error:
             return await self._put_aside(delivery, str(error))
+        with enter(Context(None, correlation_id=parsed.envelope.correlation_id, key=parsed.envelope.id)):
+            await self._settle_parsed(parsed, delivery)
+        return None
+
+    async def _settle_parsed(self, parsed: _Parsed, delivery: Delivery) -> None:
+        """Hand the event to its handler until it is settled one way or another, or a stop hands it back."""
         failures = 0
         attempt = 0
         while True:
             attempt += 1
             try:
                 await self._handle(parsed, delivery)
+            except _UnrecordedError as error:  # its effect is committed: trying again would only repeat it
+                return await self._put_aside(delivery, str(error))
             except Exception as error:  # noqa: BLE001  # whatever a handler raises is tried again
                 failures += not _is_outage(error)
+                self._log_bug(parsed, error)
                 if failures >= self._options.max_attempts:
                     return await self._put_aside(delivery, f"failed {failures} times, at last with {_reason(error)}")
                 await self._wait(parsed, attempt, error)
@@ -222,18 +242,20 @@ class Subscriber:
             except DuplicateEventError:
                 return
         if call.receipt is not None and not call.receipt.fulfilled:
-            raise MessagingError(
-                Code.INTERNAL,
-                f"the handler of {parsed.route.spec.full_name} returned without recording the event; "
-                "call `await tx.handled()` in its transaction, or subscribe with inbox=None",
+            raise _UnrecordedError(
+                f"the handler of {parsed.route.spec.full_name} returned without recording the event; what it committed "
+                "stays; call `await tx.handled()` in its transaction, or subscribe with inbox=None"
             )
+
+    def _log_bug(self, parsed: _Parsed, error: Exception) -> None:
+        """Log what is no error of the framework with its traceback."""
+        if not isinstance(error, CarrickError | TimeoutError):
+            _logger.error("%s: the handler of %s failed", self.name, parsed.route.spec.full_name, exc_info=error)
 
     async def _wait(self, parsed: _Parsed, attempt: int, error: Exception) -> None:
         options = self._options
         bound = min(options.max_backoff, options.initial_backoff * 2.0 ** min(attempt - 1, 30))
         delay = bound * (0.5 + random.random() / 2)
-        if not isinstance(error, CarrickError | TimeoutError):
-            _logger.error("%s: the handler of %s failed", self.name, parsed.route.spec.full_name, exc_info=error)
         self._observe(
             EventHandlingFailed(
                 consumer=self.name,
@@ -257,6 +279,8 @@ class Subscriber:
     def _parse(self, delivery: Delivery) -> _Parsed:
         """Raise ``ValueError`` with the reason when the delivery can't be handled, now or ever."""
         envelope = read(delivery.headers, fallback_id=f"{delivery.stream}:{delivery.sequence}")
+        if envelope.correlation_id is None:
+            envelope = replace(envelope, correlation_id=random_id())
         full_name = envelope.type or self._type_of(delivery.subject)
         route = self._routes.get(full_name or "")
         if route is None:

@@ -65,6 +65,10 @@ class Outbox:
                 f"{spec.full_name} must be written in a transaction, not in a {type(tx).__name__}: "
                 "async with database.transaction() as tx: ...",
             )
+        if not isinstance(event, spec.message):
+            raise OutboxError(
+                Code.INVALID_ARGUMENT, f"{spec.full_name} is a {spec.message.__name__}, not a {type(event).__name__}"
+            )
         key = spec.key_of(event)
         if not key:
             raise OutboxError(

@@ -88,8 +88,8 @@ def idempotency(store: ClaimStore, *, clock: Clock, lease: float = 30.0) -> Filt
             await _give_back(store, claim)
             raise CarrickError(
                 Code.INTERNAL,
-                f"{claim.method.full_name} returned without completing its idempotency record; "
-                "end the handler with `return await tx.reply(response)` inside its transaction",
+                f"{claim.method.full_name} returned without completing its idempotency record; what it committed "
+                "stays; end the handler with `return await tx.reply(response)` inside its transaction",
             )
         return reply
 

@@ -1,6 +1,7 @@
 """A client's way to a service."""
 
 import random
+import re
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -28,6 +29,8 @@ __all__ = ["DEFAULT_TIMEOUT", "Channel", "UnaryCall"]
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
+_TARGET = re.compile(r"[^\s/]+:\d{1,5}").fullmatch
+
 DEFAULT_TIMEOUT = 10.0
 """Seconds for a call whose contract, client and caller give no timeout."""
 
@@ -54,6 +57,10 @@ class UnaryCall(Generic[Req, Res]):
 
         Raises a ``CarrickError``; cancelling cancels the call at the peer.
         """
+        if not isinstance(request, self._method.request):
+            raise TypeError(
+                f"{self._method.full_name} takes a {self._method.request.__name__}, not a {type(request).__name__}"
+            )
         reply: Res = await self._service(request, self._context(timeout, key, metadata))
         return reply
 
@@ -104,7 +111,7 @@ class Channel:
         observe: Observer = log,
         instruments: Instruments | None = None,
     ) -> None:
-        if not target or any(character.isspace() for character in target):
+        if not _TARGET(target):
             raise ConfigurationError(f"{target!r} is no target; write host:port, for example 127.0.0.1:8080")
         self.target = target
         self._policy = policy

@@ -27,6 +27,7 @@ from carrick.stacks import server_stack
 
 __all__ = ["Server", "Servicer"]
 
+_CLEAN_UP = 5.0
 _logger = logging.getLogger("carrick.server")
 
 _Handler = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
@@ -121,7 +122,7 @@ class Server:
         await server.start()
         self._server = server
         await self._health.serving(self.service_names)
-        _logger.info("serving", extra={"address": self.address, "services": list(self.service_names)})
+        _logger.info("serving on %s", self.address, extra={"services": list(self.service_names)})
 
     async def stop(self) -> None:
         """Drain and stop, as the class says. Calling it again does nothing."""
@@ -133,9 +134,10 @@ class Server:
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
         stopping = asyncio.create_task(server.stop(self._grace))
-        await self._until_idle(stopping)
+        await self._until_idle(self._grace)
         self._health.dismiss_watchers()
         await stopping
+        await self._until_idle(_CLEAN_UP)  # for gRPC a cancelled call is over, while its handler still rolls back
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -146,12 +148,14 @@ class Server:
     ) -> None:
         await self.stop()
 
-    async def _until_idle(self, stopping: "asyncio.Task[None]") -> None:
-        while self._running and not stopping.done():
-            self._idle.clear()
-            idle = asyncio.create_task(self._idle.wait())
-            await asyncio.wait((idle, stopping), return_when=asyncio.FIRST_COMPLETED)
-            idle.cancel()
+    async def _until_idle(self, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                while self._running:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            _logger.warning("%d handlers still run", self._running)
 
     def _stack(
         self,
@@ -200,6 +204,8 @@ class Server:
             with enter(ctx):
                 try:
                     reply = await service(request, ctx)
+                    if not isinstance(reply, method.response):
+                        raise TypeError(f"{method.full_name} returned {reply!r}, not a {method.response.__name__}")
                 except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
                     _log_failure(method.full_name, error)
                     return await _abort(transport, error, ctx.correlation_id, ctx.call.trailers)

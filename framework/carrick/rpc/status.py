@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2, status_pb2
 
 from carrick.context import Attempt, Metadata
 from carrick.errors import (
@@ -23,6 +25,9 @@ from carrick.errors import (
 __all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code"]
 
 DETAILS = "grpc-status-details-bin"
+
+STANDARD_DETAILS = error_details_pb2
+"""google.rpc's own details; importing them makes their types known, so that they are unpacked."""
 
 OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
 """Errors of the framework that a handler lets pass: not its words to its caller."""
@@ -95,11 +100,20 @@ def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> 
     return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
 
 
-def _details(trailers: Metadata) -> tuple[AnyMessage, ...]:
+def _details(trailers: Metadata) -> tuple[Message, ...]:
     for name, value in trailers:
         if name == DETAILS and isinstance(value, bytes):
             try:
-                return tuple(status_pb2.Status.FromString(value).details)
+                return tuple(_unpacked(detail) for detail in status_pb2.Status.FromString(value).details)
             except DecodeError:
                 return ()
     return ()
+
+
+def _unpacked(detail: AnyMessage) -> Message:
+    """Return the message inside, or the wrapped one when its type is not known to this process."""
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
+    except KeyError:
+        return detail
+    return GetMessageClass(descriptor).FromString(detail.value)

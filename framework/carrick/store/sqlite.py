@@ -5,10 +5,10 @@ SELECT runs before the transaction begins, and two orders can take the same piec
 snapshot (WAL). Every commit is synced to disk before it returns.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,22 +41,26 @@ _NOT_AVAILABLE = (
     "SQLITE_IOERR",
     "SQLITE_LOCKED",
     "SQLITE_NOTADB",
-    "SQLITE_READONLY",
 )
+_inside: ContextVar["SqliteTransaction | None"] = ContextVar("carrick_sqlite_transaction", default=None)
 _logger = logging.getLogger("carrick.store")
 
 
 class SqliteTransaction(Transaction):
     """A transaction on a SQLite database. ``connection`` is SQLAlchemy's, for what :meth:`execute` does not do."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, database: "SqliteDatabase") -> None:
         super().__init__()
         self.connection = connection
+        self.database = database
+        self.ended = False
 
     async def execute(
         self, statement: Executable | str, parameters: Parameters | Sequence[Parameters] | None = None
     ) -> Result:
         """Run SQL with ``:name`` parameters, or a SQLAlchemy statement."""
+        if self.ended:
+            raise CarrickError(Code.INTERNAL, "this transaction has ended; use it inside its `async with` block")
         with _vendor_errors():
             if isinstance(statement, str):
                 return await self.connection.exec_driver_sql(statement, parameters)
@@ -88,7 +92,6 @@ class SqliteDatabase:
         self._clock = clock or SystemClock()
         self._writer = _engine(self.path, busy_timeout, connections=1, writes=True)
         self._readers = _engine(self.path, busy_timeout, connections=readers, writes=False)
-        self._writing: asyncio.Task[Any] | None = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -96,24 +99,32 @@ class SqliteDatabase:
 
         A cancellation that arrives during the commit is raised after it: the transaction is then committed.
         """
-        if self._writing is not None and self._writing is asyncio.current_task():
+        outer = _inside.get()
+        if outer is not None and outer.database is self and not outer.ended:
             raise CarrickError(
-                Code.INTERNAL, "this task is already in a transaction on this database; pass that one on instead"
+                Code.INTERNAL,
+                "this task, or the one that made it, is already in a transaction on this database and would wait "
+                "for itself; pass that transaction on instead",
             )
         async with _begun(self._writer) as connection:
-            self._writing = asyncio.current_task()
-            tx = SqliteTransaction(connection)
+            tx = SqliteTransaction(connection, self)
+            _inside.set(tx)
             try:
                 yield tx
             finally:
-                self._writing = None
+                tx.ended = True
+                _inside.set(outer)
             await finish(_commit(connection, tx))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqliteTransaction]:
         """Begin a transaction that only reads, from one snapshot."""
         async with _begun(self._readers) as connection:
-            yield SqliteTransaction(connection)
+            tx = SqliteTransaction(connection, self)
+            try:
+                yield tx
+            finally:
+                tx.ended = True
 
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
@@ -238,6 +249,10 @@ def _vendor_errors() -> Iterator[None]:
         ) from error
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", None) or ""
+        if name.startswith("SQLITE_READONLY"):
+            raise StoreError(
+                Code.INTERNAL, "this transaction only reads; write in `async with database.transaction() as tx`"
+            ) from error
         if name.startswith(_NOT_AVAILABLE):
             raise StoreError(Code.UNAVAILABLE, f"{error.orig} ({name})") from error
         raise

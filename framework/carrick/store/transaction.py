@@ -63,6 +63,11 @@ class Transaction(ABC):
         ctx = current()
         claim = None if ctx is None else ctx.call.claim
         if claim is not None:
+            if not isinstance(response, claim.method.response):
+                raise TypeError(
+                    f"{claim.method.full_name} replies with a {claim.method.response.__name__}, "
+                    f"not with a {type(response).__name__}"
+                )
             await claims.fulfil(self, claim, claim.method.encode_response(response))
             self.after_commit(claim.fulfil)
         return response
@@ -75,7 +80,9 @@ class Transaction(ABC):
         ctx = current()
         receipt = None if ctx is None else ctx.call.receipt
         if receipt is None:
-            raise ConfigurationError("tx.handled() is for handlers of events whose subscriber has an inbox")
+            raise ConfigurationError(
+                "tx.handled() is for handlers of events whose subscriber has an inbox: Subscriber(..., inbox=Inbox(db))"
+            )
         await claims.receive(self, receipt)
         self.after_commit(receipt.fulfil)
 

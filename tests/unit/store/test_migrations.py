@@ -44,7 +44,7 @@ def test_a_gap_in_the_numbers_is_refused(tmp_path: Path) -> None:
     """A missing number is a file that was forgotten."""
     for name in ("0001_a.sql", "0003_c.sql"):
         (tmp_path / name).write_text("SELECT 1;")
-    with pytest.raises(ConfigurationError, match="migration 0003 in .* should be 0002; number the files"):
+    with pytest.raises(ConfigurationError, match=r"migration 0003 in .* should be 0002; number the files"):
         Migrations("shop", tmp_path).load("sqlite")
 
 
@@ -52,7 +52,7 @@ def test_a_number_given_twice_is_refused(tmp_path: Path) -> None:
     """Two branches that both added a number must be put in order by a person."""
     for name in ("0001_a.sql", "0001_b.sql"):
         (tmp_path / name).write_text("SELECT 1;")
-    with pytest.raises(ConfigurationError, match="migration 0001 in .* should be 0002"):
+    with pytest.raises(ConfigurationError, match=r"migration 0001 in .* should be 0002"):
         Migrations("shop", tmp_path).load("sqlite")
 
 

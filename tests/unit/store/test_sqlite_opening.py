@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-import threading
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from carrick.errors import ConfigurationError, StoreError
 from carrick.store import Migrations
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import FakeClock
-from tests.unit.testing.programs import until
+from tests.unit.testing.programs import until, until_closed
 
 
 def _migrations(folder: Path, **files: str) -> Migrations:
@@ -30,9 +30,11 @@ def _tables(path: Path) -> set[str]:
     return {name for name in found if not name.startswith("sqlite_")}
 
 
-async def _all_closed() -> None:
-    """Wait for the end of the drivers' threads: each open connection has one."""
-    await until(lambda: not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()))
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """End each test with every connection closed, those that could not be opened included."""
+    yield
+    await until_closed()
 
 
 async def test_opening_applies_what_is_due_once(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ async def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="shop: migration 0001_a was changed"):
         async with SqliteDatabase(path, migrations=[changed]):
             pytest.fail("opened")
-    await _all_closed()
+    await until_closed()
 
 
 async def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ async def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OperationalError, match="no such table: missing"):
         async with SqliteDatabase(path, migrations=[bad]):
             pytest.fail("opened")
-    await _all_closed()
+    await until_closed()
     assert _tables(path) == {"carrick_schema"}
     good = _migrations(tmp_path / "sql", m0002_b="CREATE TABLE b (id);")
     async with SqliteDatabase(path, migrations=[good]):
@@ -129,7 +131,7 @@ async def test_waiting_for_a_missing_folder_ends(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"never/shop\.db was not available for 12 s: .*unable to open"):
         await db.open()
     assert sum(clock.slept) == pytest.approx(12.0)
-    await _all_closed()
+    await until_closed()
 
 
 async def test_a_locked_database_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,7 +156,7 @@ async def test_waiting_for_a_locked_database_ends(tmp_path: Path) -> None:
         db = SqliteDatabase(path, busy_timeout=0.02, clock=FakeClock(autojump=True))
         with pytest.raises(StoreError, match=r"was not available for 30 s: database is locked \(SQLITE_BUSY"):
             await db.open()
-        await _all_closed()
+        await until_closed()
 
 
 async def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
@@ -164,13 +166,11 @@ async def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> No
     db = SqliteDatabase(path, startup_timeout=1.0, clock=FakeClock(autojump=True))
     with pytest.raises(StoreError, match="SQLITE_NOTADB"):
         await db.open()
-    await _all_closed()
+    await until_closed()
     assert path.read_bytes().startswith(b"these are not")
 
 
-async def test_cancelling_the_wait_leaves_no_connection(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_cancelling_the_wait_leaves_no_connection(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A stop during the start-up wait ends it at once; no connection stays open."""
     path = tmp_path / "shop.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -181,7 +181,7 @@ async def test_cancelling_the_wait_leaves_no_connection(
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        await _all_closed()
+        await until_closed()
 
 
 @pytest.mark.parametrize("name", ["a b.db", "what?.db", "50%20.db", "a#b.db", "ü.db"])

@@ -10,7 +10,7 @@ import pytest
 
 from carrick import Context, Trace
 from carrick.context import enter
-from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.logs import JsonFormatter, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +72,30 @@ def test_an_exception_is_in_the_json_line() -> None:
         logging.getLogger("a").exception("failed")
     assert output.getvalue().count("\n") == 1
     assert "swordfish" in json.loads(output.getvalue())["exception"]
+
+
+def _circle() -> dict[str, object]:
+    circle: dict[str, object] = {}
+    circle["self"] = circle
+    return circle
+
+
+@pytest.mark.parametrize("value", [float("nan"), {(1, 2): 3}, {"deep": [float("inf")]}, _circle(), b"bytes", object()])
+def test_every_json_line_is_valid_json(value: object) -> None:
+    """What JSON has no form for is written as text: no line is lost and none can't be read."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    record = logging.makeLogRecord({"msg": "paid", "name": "a", "levelname": "INFO", "what": value})
+    line = json.loads(JsonFormatter().format(record), parse_constant=refuse)
+
+    assert line["message"] == "paid"
+    assert "what" in line
+
+
+def test_a_message_of_several_lines_is_one_json_line() -> None:
+    """Nobody can forge a log line by putting a newline into a name."""
+    record = logging.makeLogRecord({"msg": 'one\n{"level": "ERROR"}\u2028two'})
+
+    assert len(JsonFormatter().format(record).splitlines()) == 1

@@ -4,12 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["ROOT", "Program", "program", "until"]
+__all__ = ["ROOT", "Program", "program", "until", "until_closed"]
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,8 +37,17 @@ def program(*command: str, cwd: Path = ROOT, env: dict[str, str] | None = None) 
         process.communicate()
 
 
-async def until(condition: Callable[[], bool], *, timeout: float = 20.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, timeout: float = 20.0) -> None:
     """Return when ``condition()`` is true; raise ``TimeoutError`` when it does not come true."""
     async with asyncio.timeout(timeout):
-        while not condition():
+        while not await _result(condition()):  # noqa: ASYNC110  # nobody sets an event for it
             await asyncio.sleep(0.01)
+
+
+async def until_closed() -> None:
+    """Wait for the end of aiosqlite's threads: each open connection has one, and it must not outlive its loop."""
+    await until(lambda: not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()))
+
+
+async def _result(value: bool | Awaitable[bool]) -> bool:
+    return value if isinstance(value, bool) else await value
