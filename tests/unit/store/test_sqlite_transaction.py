@@ -142,6 +142,14 @@ async def test_an_ended_transaction_says_so(db: SqliteDatabase) -> None:
         await tx.execute("SELECT 1")
 
 
+async def test_two_databases_may_be_written_at_the_same_time(db: SqliteDatabase, tmp_path: Path) -> None:
+    """A transaction on another database is another transaction."""
+    async with SqliteDatabase(tmp_path / "other.db") as other:
+        async with other.transaction(), db.transaction() as tx:
+            await tx.execute("INSERT INTO orders VALUES (1)")
+        assert _ids(db) == [1]
+
+
 async def test_reading_inside_a_transaction_is_allowed(db: SqliteDatabase) -> None:
     """A reader beside the task's own transaction sees what was committed before."""
     async with db.transaction() as tx:
@@ -163,9 +171,10 @@ async def test_a_reader_sees_one_snapshot(db: SqliteDatabase) -> None:
 
 async def test_a_reader_cannot_write(db: SqliteDatabase) -> None:
     """A write in a reading transaction fails and leaves nothing."""
-    with pytest.raises((CarrickError, SQLAlchemyError), match="only reads"):
+    with pytest.raises(StoreError, match="this transaction only reads; write in") as caught:
         async with db.read() as reader:
             await reader.execute("INSERT INTO orders VALUES (1)")
+    assert caught.value.code is Code.INTERNAL  # a mistake, not an outage that is waited for
     assert _ids(db) == []
 
 
