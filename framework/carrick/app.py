@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Any
 
+from carrick.cancellation import cancelled
+
 __all__ = ["App"]
 
 _logger = logging.getLogger("carrick.app")
@@ -33,8 +35,8 @@ class App:
         with _signals(stop, running):
             try:
                 await running
-            except asyncio.CancelledError:
-                if not stop.is_set() or _cancelled():
+            except asyncio.CancelledError as error:
+                if not stop.is_set() or cancelled(error):
                     raise
                 _logger.warning("%s was stopped before it had finished", self.name)
 
@@ -50,12 +52,6 @@ class App:
     async def _start(self, parts: AsyncExitStack) -> None:
         for part in self._parts:
             await parts.enter_async_context(part)
-
-
-def _cancelled() -> bool:
-    """Say whether this task was asked to end, and not only the one that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

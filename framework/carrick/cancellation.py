@@ -5,9 +5,15 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["finish"]
+__all__ = ["cancelled", "finish"]
 
 T = TypeVar("T")
+
+
+def cancelled(error: BaseException) -> bool:
+    """Say whether ``error`` is the cancellation of the current task, and not one that leaked out of what it called."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:

@@ -49,7 +49,7 @@ class Attempt:
 class Call:
     """One logical call, or the handling of one call or event. Shared by all its contexts, used by one event loop."""
 
-    __slots__ = ("_outgoing", "attempts", "claim", "receipt", "trailers")
+    __slots__ = ("_outgoing", "attempts", "claim", "receipt", "scope", "trailers")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -57,6 +57,8 @@ class Call:
         """On a server: what to send after the reply."""
         self.claim: Claim | None = None
         self.receipt: Receipt | None = None
+        self.scope = ""
+        """While an event is handled: its consumer, whose calls must have other keys than another consumer's."""
         self._outgoing: dict[str, int] | None = None
 
     @property
@@ -144,7 +146,8 @@ class Context:
         """
         if self.key is None:
             return random_id()
-        return derived_id(self.key, method, name if name is not None else f"#{self.call.ordinal(method)}")
+        scope = self.method.full_name if self.method else self.call.scope
+        return derived_id(self.key, scope, method, name if name is not None else f"#{self.call.ordinal(method)}")
 
     def _copy(self, *, attempt: Attempt | None = None, trace: Trace | None = None) -> Context:
         copy = object.__new__(Context)

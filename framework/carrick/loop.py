@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from carrick.cancellation import cancelled
 from carrick.context import detached
 from carrick.errors import CarrickError
 
@@ -82,14 +83,16 @@ class Loop:
             try:
                 rest = await self._step()
                 failures = 0
-            except Exception as error:  # noqa: BLE001  # a loop outlives its step's errors
+            except (Exception, asyncio.CancelledError) as error:  # a loop outlives its step's errors
+                if cancelled(error):
+                    raise
                 failures = min(failures + 1, _MAX_DOUBLINGS)  # 2**1024 would end the loop
                 rest = min(_MAX_BACKOFF, _FIRST_BACKOFF * 2**failures) * (0.5 + random.random() / 2)
                 self._complain(error, rest)
             if rest > 0 and not self.stopping:
                 await self.rest(rest)
 
-    def _complain(self, error: Exception, rest: float) -> None:
+    def _complain(self, error: BaseException, rest: float) -> None:
         """Log what may pass in a line, and what may be a bug with its traceback."""
         if isinstance(error, CarrickError):
             _logger.warning("%s goes on in %.1f s after: %s", self._name, rest, error)

@@ -57,14 +57,15 @@ def server_stack(
     instruments: Instruments | None,
     extra: Iterable[Filter] = (),
 ) -> Service:
-    """Put a method's server policies in front of its handler; ``extra`` filters of the user's stand nearest to it."""
+    """Put a method's server policies in front of its handler; ``extra`` are the user's own."""
     filters: list[Filter] = []
     if instruments:  # sees what the others refuse
         filters.append(instruments.server())
     filters.append(refuse_expired(clock))  # before anything that costs
+    filters += extra  # who may not call is refused a replay too
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
-    return stack(handler, *filters, *extra)
+    return stack(handler, *filters)
 
 
 def event_stack(handler: Service, event: EventSpec[Any], consumer: str, *, instruments: Instruments | None) -> Service:

@@ -45,8 +45,8 @@ async def test_expired_work_claims_no_key() -> None:
     assert (records.claimed, handler.calls) == (0, 0)
 
 
-async def test_the_users_filter_runs_once_for_each_execution() -> None:
-    """Filters of the user stand inside idempotency: a refusal of theirs gives the key back."""
+async def test_who_may_not_call_claims_no_key() -> None:
+    """The user's own filters stand before idempotency: a refusal of theirs leaves no claim, and gets no replay."""
     records = Records()
 
     async def refuse(request: Any, ctx: Context, service: Service) -> Any:
@@ -55,7 +55,7 @@ async def test_the_users_filter_runs_once_for_each_execution() -> None:
     service = server_stack(fulfilling, KEYED, clock=FakeClock(), claims=records, instruments=None, extra=[refuse])
     with pytest.raises(CarrickError, match="not you"):
         await service(REQUEST, Context(KEYED, key="k"))
-    assert (records.claimed, records.released) == (1, 1)
+    assert (records.claimed, records.released) == (0, 0)
 
 
 async def test_a_fulfilled_claim_is_kept() -> None:

@@ -469,3 +469,27 @@ async def test_a_stop_waits_for_a_cancelled_handler_to_clean_up() -> None:
     await cleaning.wait()
     await server.stop()
     assert clean.is_set()
+
+
+async def test_a_cancellation_that_leaks_from_a_library_is_a_failure() -> None:
+    """A handler that lets somebody else's CancelledError pass answers INTERNAL; its caller is not left waiting."""
+
+    async def leak(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        raise asyncio.CancelledError
+
+    async with called(Orders(leak)) as client:
+        with pytest.raises(RemoteError) as raised:
+            await client.get_order(ASK, timeout=5)
+    assert raised.value.code is Code.INTERNAL
+
+
+async def test_metadata_that_came_in_may_be_handed_on() -> None:
+    """A handler that passes its caller's metadata on does not send the framework's own words twice."""
+    last = Orders(echo)
+    async with called(last) as client:
+        words = (("x-correlation-id", "stale"), ("user-agent", "other"), ("x-extra", "1"))
+        with enter(Context(None, correlation_id="fresh")):
+            await client.get_order(ASK, metadata=words)
+    assert last.contexts[0].correlation_id == "fresh"
+    assert [value for name, value in last.contexts[0].metadata if name == "x-correlation-id"] == ["fresh"]
+    assert ("x-extra", "1") in last.contexts[0].metadata

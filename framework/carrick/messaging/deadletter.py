@@ -1,7 +1,9 @@
 """Dead letters: messages that a consumer could not handle, kept with the reason."""
 
 import re
+from dataclasses import replace
 
+from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Broker, Delivery, Message
 
 __all__ = ["DEAD_LETTER_STREAM", "DeadLetters"]
@@ -37,21 +39,31 @@ class DeadLetters:
             for name, value in delivery.headers.items()
             if not name.lower().startswith("nats-")
         }
-        await self._broker.publish(
-            Message(
-                stream=DEAD_LETTER_STREAM,
-                subject=f"{_SUBJECT_ROOT}.{consumer}.{delivery.subject}",
-                id=f"{consumer}:{delivery.stream}:{delivery.sequence}",
-                data=delivery.data,
-                headers={
-                    **kept,
-                    "Carrick-Reason": " ".join(reason.split())[:_MAX_REASON],
-                    "Carrick-Consumer": consumer,
-                    "Carrick-Stream": delivery.stream,
-                    "Carrick-Sequence": str(delivery.sequence),
-                    "Carrick-Subject": delivery.subject,
-                    "Carrick-Deliveries": str(delivery.deliveries),
-                },
-            )
+        message = Message(
+            stream=DEAD_LETTER_STREAM,
+            subject=f"{_SUBJECT_ROOT}.{consumer}.{delivery.subject}",
+            id=f"{consumer}:{delivery.stream}:{delivery.sequence}",
+            data=delivery.data,
+            headers={
+                **kept,
+                "Carrick-Reason": " ".join(reason.split())[:_MAX_REASON],
+                "Carrick-Consumer": consumer,
+                "Carrick-Stream": delivery.stream,
+                "Carrick-Sequence": str(delivery.sequence),
+                "Carrick-Subject": delivery.subject,
+                "Carrick-Deliveries": str(delivery.deliveries),
+            },
         )
+        await self._publish(message)
         self._ready = True
+
+    async def _publish(self, message: Message) -> None:
+        try:
+            await self._broker.publish(message)
+        except MessagingError as error:
+            if error.code is not Code.INVALID_ARGUMENT:
+                raise
+            ours = {name: value for name, value in message.headers.items() if name.startswith("Carrick-")}
+            await self._broker.publish(  # too large with our words: the bytes stay in their stream, at Carrick-Sequence
+                replace(message, data=b"", headers={**ours, "Carrick-Left-Out": f"{len(message.data)} bytes"})
+            )

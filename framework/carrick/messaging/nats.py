@@ -56,6 +56,7 @@ class NatsBroker:
         self._replicas = replicas
         self._client: Client | None = None
         self._last_complaint = -_LOG_EVERY
+        self._reopening: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
@@ -71,6 +72,7 @@ class NatsBroker:
                     error_cb=self._complain,
                     disconnected_cb=self._disconnected,
                     reconnected_cb=self._reconnected,
+                    closed_cb=self._closed,
                 )
         except (TimeoutError, OSError, NatsError) as error:
             await client.close()
@@ -81,6 +83,8 @@ class NatsBroker:
 
     async def close(self) -> None:
         """Send what was acknowledged, then disconnect."""
+        if self._reopening is not None:
+            self._reopening.cancel()
         client, self._client = self._client, None
         if client is None:
             return
@@ -174,6 +178,17 @@ class NatsBroker:
     async def _disconnected(self) -> None:
         if self._client is not None:  # not by our own close
             _logger.warning("NATS at %s is gone", self._address)
+
+    async def _closed(self) -> None:
+        if self._client is not None:  # not by us: some errors of a server end nats-py's client for good
+            self._reopening = asyncio.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        while True:
+            try:
+                return await self.open()
+            except MessagingError as error:
+                await self._complain(error)
 
     async def _reconnected(self) -> None:
         _logger.warning("NATS at %s is back", self._address)

@@ -17,6 +17,7 @@ from typing import Any, Self
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
+from carrick.cancellation import cancelled
 from carrick.claim import Receipt
 from carrick.clock import Clock, SystemClock
 from carrick.context import Call, Context, enter
@@ -205,7 +206,9 @@ class Subscriber:
                 await self._handle(parsed, delivery)
             except _UnrecordedError as error:  # its effect is committed: trying again would only repeat it
                 return await self._put_aside(delivery, str(error))
-            except Exception as error:  # noqa: BLE001  # whatever a handler raises is tried again
+            except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises is tried again
+                if cancelled(error):
+                    raise
                 failures += not _is_outage(error)
                 self._log_bug(parsed, error)
                 if failures >= self._options.max_attempts:
@@ -224,6 +227,7 @@ class Subscriber:
         if self._inbox is not None and await self._inbox.holds(self.name, envelope.id):
             return
         call = Call()
+        call.scope = self.name
         call.receipt = Receipt(self.name, envelope.id) if self._inbox is not None else None
         ctx = Context(
             None,
@@ -247,12 +251,12 @@ class Subscriber:
                 "stays; call `await tx.handled()` in its transaction, or subscribe with inbox=None"
             )
 
-    def _log_bug(self, parsed: _Parsed, error: Exception) -> None:
+    def _log_bug(self, parsed: _Parsed, error: BaseException) -> None:
         """Log what is no error of the framework with its traceback."""
         if not isinstance(error, CarrickError | TimeoutError):
             _logger.error("%s: the handler of %s failed", self.name, parsed.route.spec.full_name, exc_info=error)
 
-    async def _wait(self, parsed: _Parsed, attempt: int, error: Exception) -> None:
+    async def _wait(self, parsed: _Parsed, attempt: int, error: BaseException) -> None:
         options = self._options
         bound = min(options.max_backoff, options.initial_backoff * 2.0 ** min(attempt - 1, 30))
         delay = bound * (0.5 + random.random() / 2)
@@ -309,9 +313,9 @@ def _only_stream(name: str, routes: Iterable[EventRoute[Any]]) -> tuple[str, str
     return streams.pop()
 
 
-def _is_outage(error: Exception) -> bool:
+def _is_outage(error: BaseException) -> bool:
     return isinstance(error, CarrickError) and error.code in _OUTAGES
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

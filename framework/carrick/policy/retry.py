@@ -78,7 +78,7 @@ def pushback(trailers: Metadata) -> float | None:
         if name == PUSHBACK:
             try:
                 return int(value) / 1000
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError):  # 400 digits are a number, and no float
                 return -1.0
     return None
 

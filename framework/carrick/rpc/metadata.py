@@ -18,6 +18,8 @@ ATTEMPT = "x-carrick-attempt"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
+_OURS = frozenset({CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, "user-agent"})
+
 
 def metadata_for(ctx: Context) -> Metadata:
     """Return what goes out with a call. The deadline is not here: the transport sets it."""
@@ -32,7 +34,9 @@ def metadata_for(ctx: Context) -> Metadata:
             pairs.append((TRACESTATE, ctx.trace.state))
     if ctx.attempt is not None and ctx.attempt.kind is not AttemptKind.FIRST:
         pairs.append((ATTEMPT, str(ctx.attempt.number)))
-    return (*pairs, *ctx.metadata) if ctx.metadata else tuple(pairs)
+    if not ctx.metadata:
+        return tuple(pairs)
+    return (*pairs, *(pair for pair in ctx.metadata if pair[0] not in _OURS))  # what came in may be handed on
 
 
 def context_from(

@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
 from carrick.context import enter
@@ -45,8 +46,9 @@ class Server:
     """Serves the methods of servicers, with health and reflection. Starts and stops as a context manager.
 
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
-    idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own, nearest
-    to the handlers. At most ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
+    idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own,
+    and stand before idempotency, so that who may not call is not answered from a record either. At most
+    ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
 
     Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
     gives running ones ``grace`` seconds before they are cancelled.
@@ -206,7 +208,9 @@ class Server:
                     reply = await service(request, ctx)
                     if not isinstance(reply, method.response):
                         raise TypeError(f"{method.full_name} returned {reply!r}, not a {method.response.__name__}")
-                except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
+                except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises becomes a status
+                    if cancelled(error):
+                        raise
                     _log_failure(method.full_name, error)
                     return await _abort(transport, error, ctx.correlation_id, ctx.call.trailers)
             if ctx.call.trailers:

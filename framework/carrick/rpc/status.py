@@ -32,7 +32,8 @@ STANDARD_DETAILS = error_details_pb2
 OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
 """Errors of the framework that a handler lets pass: not its words to its caller."""
 
-_MAX_MESSAGE = 4096
+_MAX_MESSAGE = 1024
+_MAX_DETAILS = 4096  # bytes; a peer drops a call whose metadata is above 8 KiB, message and details together
 _PASSED_ON = frozenset(
     {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
 )
@@ -78,6 +79,8 @@ def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answ
     for detail in error.details if error else ():
         packed = AnyMessage()
         packed.Pack(detail)
+        if status.ByteSize() + packed.ByteSize() > _MAX_DETAILS:
+            break
         status.details.append(packed)
     return Answer(code, message, ((DETAILS, status.SerializeToString()),))
 

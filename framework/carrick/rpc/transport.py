@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from carrick.cancellation import cancelled
 from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import Code, DeadlineError, TransportError
@@ -61,9 +62,9 @@ class GrpcTransport:
                 reply = await invoke(request, timeout=timeout, metadata=metadata_for(ctx))
             except grpc.aio.AioRpcError as failure:
                 raise error_from(failure, attempt, method.full_name) from failure
-            except asyncio.CancelledError:
-                if _cancelled_from_outside():
-                    raise
+            except asyncio.CancelledError as error:
+                if cancelled(error):
+                    raise  # and not grpc's own, for a channel that was closed
                 attempt.code = Code.CANCELLED
                 raise TransportError(
                     Code.CANCELLED, f"{method.full_name}: the channel was closed", attempt=attempt
@@ -84,9 +85,3 @@ class GrpcTransport:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
         return self._channel
-
-
-def _cancelled_from_outside() -> bool:
-    """Tell a cancelled task from a call that grpc cancelled because its channel was closed."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

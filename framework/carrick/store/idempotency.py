@@ -1,8 +1,12 @@
 """Idempotency records: who may execute a keyed call, and what it was answered with."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
+from carrick.cancellation import finish
 from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Replay
+from carrick.errors import CarrickError
 from carrick.ids import random_id
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions
@@ -27,8 +31,10 @@ FROM carrick_idempotency WHERE method = :method AND key = :key
 """  # noqa: S608
 
 _RELEASE = """
-DELETE FROM carrick_idempotency WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
+UPDATE carrick_idempotency SET lease_until = 0, token = ''
+WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
 """
+"""The row stays, with its fingerprint: a key whose call failed is still not free for another request."""
 
 _PURGE = f"""
 DELETE FROM carrick_idempotency WHERE rowid IN (
@@ -50,15 +56,23 @@ class IdempotencyRecords:
         """Claim a key for ``lease`` seconds, or say why it can't be had."""
         options = method.policy.idempotency
         assert isinstance(options, IdempotencyOptions)
-        names = {"method": method.full_name, "key": key}
         token = random_id()
+        try:
+            return await self._claim(Claim(method, key, token), fingerprint, lease, options.expiry)
+        except asyncio.CancelledError:
+            with suppress(CarrickError):  # then the lease ends it
+                await finish(self.release(Claim(method, key, token)))  # the claim may have been committed
+            raise
+
+    async def _claim(self, claim: Claim, fingerprint: bytes, lease: float, expiry: float) -> ClaimOutcome:
+        names = {"method": claim.method.full_name, "key": claim.key}
         async with self._database.transaction() as tx:
             claimed = await tx.execute(
                 _CLAIM,
-                {**names, "fingerprint": fingerprint, "token": token, "lease": lease, "expiry": options.expiry},
+                {**names, "fingerprint": fingerprint, "token": claim.token, "lease": lease, "expiry": expiry},
             )
             if claimed.first() is not None:
-                return Claimed(Claim(method, key, token))
+                return Claimed(claim)
             held = (await tx.execute(_LOOK, names)).first()
         assert held is not None
         if held.fingerprint != fingerprint:

@@ -62,9 +62,23 @@ class SqliteTransaction(Transaction):
         if self.ended:
             raise CarrickError(Code.INTERNAL, "this transaction has ended; use it inside its `async with` block")
         with _vendor_errors():
+            return await finish(self._run(statement, parameters))  # see _run
+
+    async def _run(self, statement: Executable | str, parameters: Parameters | Sequence[Parameters] | None) -> Result:
+        """Run a statement to its end: one cut off before its rows are fetched outlives its connection's close.
+
+        SQLite then keeps the transaction, with its lock, until the garbage collector finds the cursor.
+        """
+        try:
             if isinstance(statement, str):
                 return await self.connection.exec_driver_sql(statement, parameters)
             return await self.connection.execute(statement, parameters)
+        except DBAPIError:
+            raw = await self.connection.get_raw_connection()
+            assert raw.driver_connection is not None
+            if not raw.driver_connection.in_transaction:  # SQLite rolled back by itself: nothing more may be run
+                await self.connection.invalidate()
+            raise
 
 
 class SqliteDatabase:
@@ -201,13 +215,21 @@ async def _begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     async with AsyncExitStack() as stack:
         with _vendor_errors():
             connection = await stack.enter_async_context(engine.connect())
-            await connection.begin()
+            await finish(_begin(connection))
         yield connection
 
 
+async def _begin(connection: AsyncConnection) -> None:
+    await connection.begin()
+
+
 async def _commit(connection: AsyncConnection, tx: SqliteTransaction) -> None:
-    with _vendor_errors():
-        await connection.commit()
+    try:
+        with _vendor_errors():
+            await connection.commit()
+    except BaseException:
+        await connection.invalidate()  # after a refused COMMIT the transaction is still open, and would stay so
+        raise
     tx.committed()
 
 

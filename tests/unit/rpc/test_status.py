@@ -100,8 +100,16 @@ def test_a_long_message_is_cut() -> None:
     """A message must fit into gRPC's headers, and so must its copy in the details."""
     answer = answer_for(CarrickError(Code.INTERNAL, "x" * 100_000), "corr")
 
-    assert len(answer.message) == 4096
-    assert len(answer.trailers[0][1]) < 5000
+    assert len(answer.message) == 1024
+    assert len(answer.trailers[0][1]) < 2000
+
+
+def test_details_that_would_not_fit_are_left_out() -> None:
+    """A peer drops a call whose metadata is too large: it gets the status without what is too much."""
+    details = [ErrorInfo(reason="SMALL"), ErrorInfo(reason="x" * 100_000)]
+    answer = answer_for(CarrickError(Code.INTERNAL, "words", details), "corr")
+
+    assert len(status_pb2.Status.FromString(bytes(answer.trailers[0][1])).details) == 1  # type: ignore[arg-type]
 
 
 def _failure(

@@ -106,7 +106,7 @@ class ClaimMachine(RuleBasedStateMachine):
         self._run(self.records.release(claim))
         record = self.model.get(claim.key)
         if record is not None and record.token == claim.token and record.reply is None:
-            del self.model[claim.key]
+            record.token, record.lapsed = "", True
 
     @rule(key=KEYS)
     def lapse(self, key: str) -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: PT012  # what raises is the end of a block, not one statement
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -174,10 +175,11 @@ async def test_a_reply_without_a_claim_is_just_returned(records: IdempotencyReco
     assert await _effects(database) == ["one"]
 
 
-async def test_a_released_key_is_free_at_once(records: IdempotencyRecords) -> None:
-    """After a failure the caller may try again without waiting for the lease, even with another request."""
+async def test_a_released_key_is_free_at_once_for_its_request(records: IdempotencyRecords) -> None:
+    """After a failure the caller may try again without waiting for the lease, and only with the same request."""
     await records.release(await _claim(records))
-    await _claim(records, fingerprint=b"other")
+    assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
+    await _claim(records)
 
 
 async def test_release_needs_the_token(records: IdempotencyRecords, database: SqliteDatabase) -> None:
@@ -231,3 +233,17 @@ async def test_claims_outlive_the_process(tmp_path: Path, database: SqliteDataba
     await _fulfil(database, await _claim(records), "one")
     async with SqliteDatabase(database.path) as again:
         assert isinstance(await IdempotencyRecords(again).claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
+
+
+async def test_a_claim_that_is_cancelled_is_given_back(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """Wherever a cancellation hits a claim, the key is free for the next try of the same request."""
+    for turns in range(30):
+        claiming = asyncio.create_task(records.claim(PLACE_ORDER, f"k{turns}", b"f", 1000.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        claiming.cancel()
+        with suppress(asyncio.CancelledError):
+            outcome = await claiming
+            assert isinstance(outcome, Claimed)
+            await records.release(outcome.claim)
+        assert isinstance(await records.claim(PLACE_ORDER, f"k{turns}", b"f", 1000.0), Claimed)
