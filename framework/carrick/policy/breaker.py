@@ -94,7 +94,7 @@ class BreakerState:
         if self.state == STATE_CLOSED:
             return Permit(self._generation, trial=False)
         if self.state == STATE_OPEN:
-            self._change(now)
+            self._change()
             self.circuit.half_open()
         self._trials_out += 1
         return Permit(self._generation, trial=True)
@@ -109,7 +109,7 @@ class BreakerState:
         self._trials_out -= 1
         self._trials_passed += 1
         if self._trials_passed >= self._options.trials:
-            self._change(now)
+            self._change()
             self.circuit.close()
 
     def failed(self, permit: Permit, now: float) -> None:
@@ -123,7 +123,7 @@ class BreakerState:
             calls, failures = self.counts(now)
             if calls < self._options.min_calls or failures < self._options.failure_ratio * calls:
                 return
-        self._change(now)
+        self._change()
         self._opened_at = now
         self.circuit.open()
 
@@ -144,7 +144,7 @@ class BreakerState:
             self._slices.append(_Slice(number))
         return self._slices[-1]
 
-    def _change(self, now: float) -> None:
+    def _change(self) -> None:
         self._generation += 1
         self._slices.clear()
         self._trials_out = 0

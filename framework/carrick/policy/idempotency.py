@@ -58,7 +58,7 @@ def idempotency(store: ClaimStore, *, clock: Clock, lease: float = 30.0) -> Filt
         )
         match outcome:
             case Claimed(claim):
-                return await _execute(request, ctx, service, claim)
+                return await _execute(store, claim, request, ctx, service)
             case Replay(reply):
                 return method.decode_response(reply)
             case Mismatch():
@@ -76,24 +76,26 @@ def idempotency(store: ClaimStore, *, clock: Clock, lease: float = 30.0) -> Filt
                     f"{method.full_name}: a call with this idempotency key is still being executed; try again",
                 )
 
-    async def _execute(request: Any, ctx: Context, service: Service, claim: Claim) -> Any:
-        ctx.call.claim = claim
-        try:
-            reply = await service(request, ctx)
-        except BaseException:
-            if not claim.fulfilled:
-                await _give_back(store, claim)
-            raise
+    return once
+
+
+async def _execute(store: ClaimStore, claim: Claim, request: Any, ctx: Context, service: Service) -> Any:
+    """Run the handler under its claim, and see that it has fulfilled it."""
+    ctx.call.claim = claim
+    try:
+        reply = await service(request, ctx)
+    except BaseException:
         if not claim.fulfilled:
             await _give_back(store, claim)
-            raise CarrickError(
-                Code.INTERNAL,
-                f"{claim.method.full_name} returned without completing its idempotency record; what it committed "
-                "stays; end the handler with `return await tx.reply(response)` inside its transaction",
-            )
-        return reply
-
-    return once
+        raise
+    if not claim.fulfilled:
+        await _give_back(store, claim)
+        raise CarrickError(
+            Code.INTERNAL,
+            f"{claim.method.full_name} returned without completing its idempotency record; what it committed "
+            "stays; end the handler with `return await tx.reply(response)` inside its transaction",
+        )
+    return reply
 
 
 async def _give_back(store: ClaimStore, claim: Claim) -> None:
