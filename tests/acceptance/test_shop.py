@@ -181,7 +181,7 @@ async def test_a_refused_order_gives_back_what_it_took_even_after_a_crash(stage:
     async with Channel(stage.orders_address) as channel:
         order = asyncio.create_task(OrdersClient(channel).place_order(broke))
         async with asyncio.timeout(10):
-            while not rows(stage.database("inventory"), "SELECT 1 FROM reservations"):  # noqa: ASYNC110
+            while not rows(stage.database("payments"), "SELECT 1 FROM carrick_idempotency"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         stage.services["inventory"].kill()
         reply = await order
