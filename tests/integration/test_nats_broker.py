@@ -280,3 +280,21 @@ async def test_a_server_without_its_store_is_filled_anew(nats_server: NatsServer
                     await asyncio.sleep(0.02)
         await broker.publish(_message(1))
     assert await _stored(nats_server.url, "ORDERS") == [b"1"]
+
+
+async def test_a_client_that_was_closed_for_good_is_replaced(nats_server: NatsServer) -> None:
+    """Some errors of a server end nats-py's client: the broker opens another, one, however long it takes."""
+    async with NatsBroker(nats_server.url, name="t", startup_timeout=0.3) as broker:
+        await broker.ensure_stream("REOPENED", ["reopened.>"])
+        ended = broker._client
+        assert ended is not None
+        nats_server.stop()
+        await ended.close()  # as nats-py does by itself after such an error
+        await asyncio.sleep(1.0)  # several tries fail
+        nats_server.start()
+        async with asyncio.timeout(10):
+            while broker._client is ended:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0.05)
+        await broker.publish(Message(stream="REOPENED", subject="reopened.a", id="1", data=b""))
+        tries = [task for task in asyncio.all_tasks() if "_reopen" in repr(task.get_coro())]
+    assert tries == []

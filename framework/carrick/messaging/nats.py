@@ -180,7 +180,9 @@ class NatsBroker:
             _logger.warning("NATS at %s is gone", self._address)
 
     async def _closed(self) -> None:
-        if self._client is not None:  # not by us: some errors of a server end nats-py's client for good
+        by_us = self._client is None
+        already = self._reopening is not None and not self._reopening.done()
+        if not by_us and not already:  # some errors of a server end nats-py's client for good
             self._reopening = asyncio.create_task(self._reopen())
 
     async def _reopen(self) -> None:
@@ -189,6 +191,7 @@ class NatsBroker:
                 return await self.open()
             except MessagingError as error:
                 await self._complain(error)
+                await asyncio.sleep(_RECONNECT_WAIT)
 
     async def _reconnected(self) -> None:
         _logger.warning("NATS at %s is back", self._address)
