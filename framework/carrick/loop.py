@@ -91,6 +91,7 @@ class Loop:
                 self._complain(error, rest)
             if rest > 0 and not self.stopping:
                 await self.rest(rest)
+            await asyncio.sleep(0)  # a step and a rest that need not wait would hold up the whole event loop
 
     def _complain(self, error: BaseException, rest: float) -> None:
         """Log what may pass in a line, and what may be a bug with its traceback."""

@@ -493,3 +493,16 @@ async def test_metadata_that_came_in_may_be_handed_on() -> None:
     assert last.contexts[0].correlation_id == "fresh"
     assert [value for name, value in last.contexts[0].metadata if name == "x-correlation-id"] == ["fresh"]
     assert ("x-extra", "1") in last.contexts[0].metadata
+
+
+async def test_a_message_of_many_bytes_still_arrives_as_its_status() -> None:
+    """A status is cut by bytes: a peer would drop one that is too large, and see RESOURCE_EXHAUSTED."""
+
+    async def refuse(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        raise CarrickError(Code.INVALID_ARGUMENT, "😀" * 2000, [ErrorInfo(reason="x" * 2000)])
+
+    async with called(Orders(refuse)) as client:
+        for _ in range(5):
+            with pytest.raises(RemoteError) as raised:
+                await client.get_order(ASK)
+            assert raised.value.code is Code.INVALID_ARGUMENT

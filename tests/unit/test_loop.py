@@ -204,3 +204,20 @@ def _yielding(steps: _Steps) -> Callable[[], Awaitable[float]]:
         return await steps()
 
     return step
+
+
+async def test_a_step_that_never_waits_does_not_hold_up_the_event_loop() -> None:
+    """A busy step that wakes itself leaves the others their turns."""
+    steps = 0
+
+    async def step() -> float:
+        nonlocal steps
+        steps += 1
+        loop.wake()
+        return 0.5
+
+    loop = Loop("busy", step)
+    async with loop:
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert 1 < steps < 100

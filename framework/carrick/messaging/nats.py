@@ -74,6 +74,9 @@ class NatsBroker:
                     reconnected_cb=self._reconnected,
                     closed_cb=self._closed,
                 )
+        except asyncio.CancelledError:
+            await client.close()
+            raise
         except (TimeoutError, OSError, NatsError) as error:
             await client.close()
             raise MessagingError(
@@ -85,6 +88,7 @@ class NatsBroker:
         """Send what was acknowledged, then disconnect."""
         if self._reopening is not None:
             self._reopening.cancel()
+            await asyncio.wait((self._reopening,))
         client, self._client = self._client, None
         if client is None:
             return

@@ -37,6 +37,8 @@ from carrick.store.inbox import Inbox
 __all__ = ["Subscriber", "SubscriberOptions"]
 
 _OUTAGES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
+_CALLS_END = 0.95
+"""Share of the timeout after which calls end: a peer that hangs is then seen as the outage that it is."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _logger = logging.getLogger("carrick.subscriber")
 
@@ -233,7 +235,7 @@ class Subscriber:
             None,
             correlation_id=envelope.correlation_id,
             causation_id=envelope.causation_id,
-            deadline=self._clock.monotonic() + self._options.timeout,
+            deadline=self._clock.monotonic() + _CALLS_END * self._options.timeout,
             key=envelope.id,
             metadata=tuple((name.lower(), value) for name, value in delivery.headers.items()),
             trace=envelope.trace,

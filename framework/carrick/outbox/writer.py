@@ -80,7 +80,12 @@ class Outbox:
                 Code.OUT_OF_RANGE, f"{spec.full_name} has {len(payload)} bytes, above the {self._max_payload} allowed"
             )
         envelope = self._envelope(spec, key)
-        await tx.execute(_WRITE, self._row(spec, payload, envelope, key))
+        row = self._row(spec, payload, envelope, key)
+        if len(payload) + len(row["headers"]) > self._max_payload:
+            raise OutboxError(
+                Code.OUT_OF_RANGE, f"{spec.full_name} has too long a {spec.key}: it goes into a header too"
+            )
+        await tx.execute(_WRITE, row)
         if self._wake is not None:
             tx.after_commit(self._wake)
         return envelope.id
@@ -100,7 +105,7 @@ class Outbox:
             trace=trace,
         )
 
-    def _row(self, spec: EventSpec[Any], payload: bytes, envelope: Envelope, key: str) -> dict[str, object]:
+    def _row(self, spec: EventSpec[Any], payload: bytes, envelope: Envelope, key: str) -> dict[str, Any]:
         return {
             "id": envelope.id,
             "stream": spec.stream,

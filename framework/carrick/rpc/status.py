@@ -32,8 +32,8 @@ STANDARD_DETAILS = error_details_pb2
 OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
 """Errors of the framework that a handler lets pass: not its words to its caller."""
 
-_MAX_MESSAGE = 1024
-_MAX_DETAILS = 4096  # bytes; a peer drops a call whose metadata is above 8 KiB, message and details together
+_MAX_MESSAGE = 1024  # bytes; on the wire each may become three
+_MAX_DETAILS = 3072  # bytes, the message once more among them: a peer drops a call with more than 8 KiB of metadata
 _PASSED_ON = frozenset(
     {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
 )
@@ -74,7 +74,7 @@ def answer_for(error: BaseException, correlation_id: str) -> Answer:
 
 
 def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answer:
-    message = message[:_MAX_MESSAGE]
+    message = message.encode()[:_MAX_MESSAGE].decode(errors="ignore")
     status = status_pb2.Status(code=code, message=message)
     for detail in error.details if error else ():
         packed = AnyMessage()

@@ -11,7 +11,7 @@ from carrick.ids import random_id
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions
 from carrick.store.claims import NOW
-from carrick.store.transaction import Database
+from carrick.store.transaction import Database, Transaction
 
 __all__ = ["IdempotencyRecords"]
 
@@ -56,24 +56,29 @@ class IdempotencyRecords:
         """Claim a key for ``lease`` seconds, or say why it can't be had."""
         options = method.policy.idempotency
         assert isinstance(options, IdempotencyOptions)
-        token = random_id()
+        claim = Claim(method, key, random_id())
+        turn = False
         try:
-            return await self._claim(Claim(method, key, token), fingerprint, lease, options.expiry)
+            async with self._database.transaction() as tx:
+                turn = True
+                return await self._claim(tx, claim, fingerprint, lease, options.expiry)
         except asyncio.CancelledError:
-            with suppress(CarrickError):  # then the lease ends it
-                await finish(self.release(Claim(method, key, token)))  # the claim may have been committed
+            if turn:  # the claim may have been committed; who never had a turn must not queue for another
+                with suppress(CarrickError):  # then the lease ends it
+                    await finish(self.release(claim))
             raise
 
-    async def _claim(self, claim: Claim, fingerprint: bytes, lease: float, expiry: float) -> ClaimOutcome:
+    async def _claim(
+        self, tx: Transaction, claim: Claim, fingerprint: bytes, lease: float, expiry: float
+    ) -> ClaimOutcome:
         names = {"method": claim.method.full_name, "key": claim.key}
-        async with self._database.transaction() as tx:
-            claimed = await tx.execute(
-                _CLAIM,
-                {**names, "fingerprint": fingerprint, "token": claim.token, "lease": lease, "expiry": expiry},
-            )
-            if claimed.first() is not None:
-                return Claimed(claim)
-            held = (await tx.execute(_LOOK, names)).first()
+        claimed = await tx.execute(
+            _CLAIM,
+            {**names, "fingerprint": fingerprint, "token": claim.token, "lease": lease, "expiry": expiry},
+        )
+        if claimed.first() is not None:
+            return Claimed(claim)
+        held = (await tx.execute(_LOOK, names)).first()
         assert held is not None
         if held.fingerprint != fingerprint:
             return Mismatch()

@@ -3,6 +3,7 @@
 # ruff: noqa: PT012  # what raises is the end of a block, not one statement
 
 import asyncio
+import contextvars
 from contextlib import suppress
 from pathlib import Path
 
@@ -247,3 +248,19 @@ async def test_a_claim_that_is_cancelled_is_given_back(records: IdempotencyRecor
             assert isinstance(outcome, Claimed)
             await records.release(outcome.claim)
         assert isinstance(await records.claim(PLACE_ORDER, f"k{turns}", b"f", 1000.0), Claimed)
+
+
+async def test_who_never_had_a_turn_does_not_queue_to_release(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A claim cancelled behind a slow writer ends at once: under overload it must not make more work."""
+    async with database.transaction():
+        claim = records.claim(PLACE_ORDER, "k", b"f", 1000.0)
+        claiming = asyncio.create_task(claim, context=contextvars.Context())  # another caller's
+        for _ in range(20):
+            await asyncio.sleep(0)
+        claiming.cancel()
+        async with asyncio.timeout(2):
+            with suppress(asyncio.CancelledError):
+                await claiming
+    assert claiming.cancelled()
