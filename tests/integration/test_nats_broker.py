@@ -167,6 +167,8 @@ async def test_closing_during_an_outage_is_quick_and_quiet(nats_server: NatsServ
     async with asyncio.timeout(10):
         await broker.close()
         await broker.close()
+    with pytest.raises(MessagingError, match="not open"):
+        await broker.publish(Message(stream="A", subject="a.b", id="1", data=b""))
 
 
 async def test_streams_are_on_disk_and_remember_ids(nats_server: NatsServer) -> None:

@@ -150,15 +150,18 @@ async def test_stop_cancels_a_step_that_takes_too_long(caplog: pytest.LogCapture
 async def test_stop_ends_a_rest_inside_a_step() -> None:
     """A step that waits with the loop's own rest is not in the way of a stop."""
     entered = asyncio.Event()
+    rested: list[bool] = []
 
     async def step() -> float:
         entered.set()
         await loop.rest(_LONG)
+        rested.append(loop.stopping)
         return 0.0
 
     loop = Loop("test", step)
     async with loop:
         await entered.wait()
+    assert rested == [True], "the step was cancelled instead of being let go"
 
 
 async def test_rest_ends_by_itself() -> None:

@@ -39,8 +39,10 @@ async def test_sleepers_wake_in_the_order_of_their_times(fake_clock: FakeClock) 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 async def test_no_time_passes_at_once(fake_clock: FakeClock, seconds: float) -> None:
     """Sleeping for nothing gives way to others and goes on, as asyncio's sleep does."""
+    before = fake_clock.monotonic()
     async with asyncio.timeout(5):
         await fake_clock.sleep(seconds)
+    assert fake_clock.monotonic() == before
 
 
 async def test_a_cancelled_sleeper_is_forgotten(fake_clock: FakeClock) -> None:

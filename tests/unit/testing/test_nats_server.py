@@ -82,6 +82,7 @@ def test_stopping_what_is_not_running_does_nothing(tmp_path: Path) -> None:
     server.kill()
     server.freeze()
     server.thaw()
+    assert not server.running
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
