@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from carrick.errors import ConfigurationError
 from carrick.options import KeyRule, MethodPolicy
 
 __all__ = ["IdempotencyLevel", "MethodKind", "MethodSpec"]
@@ -19,6 +20,9 @@ class MethodKind(Enum):
     """The shapes of a call."""
 
     UNARY = "unary"
+    CLIENT_STREAM = "client_stream"
+    SERVER_STREAM = "server_stream"
+    BIDI_STREAM = "bidi_stream"
 
 
 class IdempotencyLevel(Enum):
@@ -54,9 +58,16 @@ class MethodSpec(Generic[Req, Res]):
     key_required: bool = field(init=False)
     repeatable: bool = field(init=False)
     """Whether the contract says that executing the method twice does no harm."""
+    streams_requests: bool = field(init=False)
+    streams_responses: bool = field(init=False)
 
     def __post_init__(self) -> None:
         rule = self.policy.idempotency
+        if rule is not None and self.kind is not MethodKind.UNARY:
+            raise ConfigurationError(
+                f"{self.service}/{self.name} is streaming and cannot have an idempotency key: there is no one request "
+                "and reply to keep; take the idempotency policy away from it"
+            )
         derived: dict[str, object] = {
             "full_name": f"{self.service}/{self.name}",
             "encode_request": self.request.SerializeToString,
@@ -66,6 +77,8 @@ class MethodSpec(Generic[Req, Res]):
             "keyed": rule is not None,
             "key_required": rule is not None and rule.key is KeyRule.REQUIRED,
             "repeatable": self.idempotency is not IdempotencyLevel.UNKNOWN,
+            "streams_requests": self.kind in (MethodKind.CLIENT_STREAM, MethodKind.BIDI_STREAM),
+            "streams_responses": self.kind in (MethodKind.SERVER_STREAM, MethodKind.BIDI_STREAM),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

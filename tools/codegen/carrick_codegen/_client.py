@@ -7,6 +7,13 @@ from carrick_codegen.model import Method, Service
 
 __all__ = ["client"]
 
+_BINDINGS = {
+    (False, False): "unary",
+    (True, False): "client_stream",
+    (False, True): "server_stream",
+    (True, True): "bidi_stream",
+}
+
 
 def client(service: Service, messages: MessageNames) -> list[str]:
     """Return the class through which a service is called."""
@@ -19,7 +26,8 @@ def client(service: Service, messages: MessageNames) -> list[str]:
         '        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract\'s."""',
     ]
     for method in service.methods:
-        lines += Group(f"self._{method.python_name} = channel.bind(", [method.constant, "policy"]).lines(8)
+        binding = _BINDINGS[method.streams_requests, method.streams_responses]
+        lines += Group(f"self._{method.python_name} = channel.{binding}(", [method.constant, "policy"]).lines(8)
     for method in service.methods:
         lines += ["", *_method(method, messages)]
     return lines
@@ -28,18 +36,25 @@ def client(service: Service, messages: MessageNames) -> list[str]:
 def _method(method: Method, messages: MessageNames) -> list[str]:
     comment = method.comment or f"Call ``{method.full_name}``."
     keyed = method.policy.idempotency is not None
+    request, response = messages[method.request], messages[method.response]
+    argument, argument_type = (
+        ("requests", f"AsyncIterable[{request}]") if method.streams_requests else ("request", request)
+    )
     parameters = [
         "self",
-        f"request: {messages[method.request]}",
+        f"{argument}: {argument_type}",
         "*",
         "timeout: float | None = None",
         *(["key: str | None = None"] if keyed else []),
         "metadata: Metadata = ()",
     ]
-    arguments = ["request", "timeout=timeout", *(["key=key"] if keyed else []), "metadata=metadata"]
-    closing = f") -> {messages[method.response]}:"
+    arguments = [argument, "timeout=timeout", *(["key=key"] if keyed else []), "metadata=metadata"]
+    if method.streams_responses:
+        opening, result, calling = "def", f"ResponseStream[{response}]", "return"
+    else:
+        opening, result, calling = "async def", response, "return await"
     return [
-        *Group(f"async def {method.python_name}(", parameters, closing).lines(4, expanded=True),
+        *Group(f"{opening} {method.python_name}(", parameters, f") -> {result}:").lines(4, expanded=True),
         *docstring(comment, indent=8, width=WIDTH),
-        *Group(f"return await self._{method.python_name}(", arguments).lines(8),
+        *Group(f"{calling} self._{method.python_name}(", arguments).lines(8),
     ]

@@ -94,9 +94,18 @@ def _needed(file: File) -> set[str]:
     if file.events:
         needed |= _FOR_EVENTS
     for method in _methods(file):
-        needed |= _FOR_METHODS | _for_policy(method.policy)
+        needed |= _FOR_METHODS | _for_shape(method) | _for_policy(method.policy)
         if method.idempotency_level is not None:
             needed.add("IdempotencyLevel")
+    return needed
+
+
+def _for_shape(method: Method) -> set[str]:
+    needed = set()
+    if method.streams_requests:
+        needed |= {"AsyncIterable", "AsyncIterator", "MethodKind"}
+    if method.streams_responses:
+        needed |= {"AsyncIterator", "MethodKind", "ResponseStream"}
     return needed
 
 

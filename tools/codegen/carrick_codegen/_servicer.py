@@ -19,10 +19,11 @@ def servicer(service: Service, messages: MessageNames) -> list[str]:
 
 def _method(method: Method, messages: MessageNames) -> list[str]:
     comment = method.comment or f"Answer ``{method.full_name}``."
-    parameters = ["self", f"request: {messages[method.request]}", "ctx: Context"]
-    closing = f") -> {messages[method.response]}:"
+    request, response = messages[method.request], messages[method.response]
+    argument = f"requests: AsyncIterator[{request}]" if method.streams_requests else f"request: {request}"
+    opening, result = ("def", f"AsyncIterator[{response}]") if method.streams_responses else ("async def", response)
     return [
-        *Group(f"async def {method.python_name}(", parameters, closing).lines(4),
+        *Group(f"{opening} {method.python_name}(", ["self", argument, "ctx: Context"], f") -> {result}:").lines(4),
         *docstring(comment, indent=8, width=WIDTH),
     ]
 

@@ -63,11 +63,13 @@ class ServiceReader:
         policy = inherited if option is None else _policy.merge(inherited, _policy.read(option, self._errors))
         _policy.check(policy, self._errors)
         at = self._source.at(path)
-        self._refuse_streaming(method, policy, at)
+        self._refuse_key_of_stream(method, policy, at)
         service = method.containing_service
         return Method(
             name=method.name,
             full_name=f"{service.full_name}/{method.name}",
+            streams_requests=method.client_streaming,
+            streams_responses=method.server_streaming,
             python_name=member_name(method.name),
             constant=self._constant(method),
             comment=self._source.comment(path),
@@ -77,18 +79,12 @@ class ServiceReader:
             policy=policy,
         )
 
-    def _refuse_streaming(self, method: MethodDescriptor, policy: Policy, at: Location) -> None:
-        if not (method.client_streaming or method.server_streaming):
-            return
-        self._errors.add(
-            at,
-            f"method {method.full_name} is streaming, which is not supported yet; make it unary or leave it out",
-        )
-        if policy.idempotency is not None:
+    def _refuse_key_of_stream(self, method: MethodDescriptor, policy: Policy, at: Location) -> None:
+        if policy.idempotency is not None and (method.client_streaming or method.server_streaming):
             self._errors.add(
                 at,
-                f"method {method.full_name} is streaming and cannot have an idempotency key: there is no one reply "
-                "to keep; take the idempotency policy away from it",
+                f"method {method.full_name} is streaming and cannot have an idempotency key: there is no one request "
+                "and reply to keep; give the idempotency policy to the unary methods only",
             )
 
     def _constant(self, method: MethodDescriptor) -> str:

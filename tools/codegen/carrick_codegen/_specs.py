@@ -11,6 +11,8 @@ __all__ = ["event_spec", "method_spec"]
 
 Argument = str | Group
 
+_KINDS = {(True, False): "CLIENT_STREAM", (False, True): "SERVER_STREAM", (True, True): "BIDI_STREAM"}
+
 
 def method_spec(service: Service, method: Method, messages: MessageNames) -> list[str]:
     """Return the constant of a method. Options that the contract does not give are left to the runtime's defaults."""
@@ -20,6 +22,8 @@ def method_spec(service: Service, method: Method, messages: MessageNames) -> lis
         f"request={messages[method.request]}",
         f"response={messages[method.response]}",
     ]
+    if kind := _KINDS.get((method.streams_requests, method.streams_responses)):
+        arguments.append(f"kind=MethodKind.{kind}")
     if method.idempotency_level is not None:
         arguments.append(f"idempotency=IdempotencyLevel.{method.idempotency_level}")
     if policy := _policy(method.policy):

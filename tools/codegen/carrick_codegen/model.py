@@ -62,11 +62,13 @@ class MessageType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One unary method of a service."""
+    """One method of a service."""
 
     name: str
     full_name: str
     """``shop.orders.v1.Orders/PlaceOrder``."""
+    streams_requests: bool
+    streams_responses: bool
     python_name: str
     constant: str
     comment: str

@@ -18,6 +18,8 @@ __all__ = [
 RUNTIME_MODULES = {
     "ABC": "abc",
     "abstractmethod": "abc",
+    "AsyncIterable": "collections.abc",
+    "AsyncIterator": "collections.abc",
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Any": "typing",
@@ -30,12 +32,14 @@ RUNTIME_MODULES = {
     "IdempotencyOptions": "carrick",
     "KeyRule": "carrick",
     "Metadata": "carrick",
+    "MethodKind": "carrick",
     "MethodPolicy": "carrick",
     "MethodRoute": "carrick",
     "MethodSpec": "carrick",
     "RetryOptions": "carrick",
     "Outbox": "carrick.outbox",
     "Channel": "carrick.rpc",
+    "ResponseStream": "carrick.rpc",
     "Transaction": "carrick.store",
     # Built in, and just as much in the way of a contract's own name:
     "float": "builtins",

@@ -54,8 +54,8 @@ class InventoryClient:
 
     def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
-        self._reserve = channel.bind(RESERVE, policy)
-        self._release = channel.bind(RELEASE, policy)
+        self._reserve = channel.unary(RESERVE, policy)
+        self._release = channel.unary(RELEASE, policy)
 
     async def reserve(
         self,

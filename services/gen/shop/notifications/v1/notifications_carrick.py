@@ -26,7 +26,7 @@ class NotificationsClient:
 
     def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
-        self._list_notifications = channel.bind(LIST_NOTIFICATIONS, policy)
+        self._list_notifications = channel.unary(LIST_NOTIFICATIONS, policy)
 
     async def list_notifications(
         self,

@@ -80,8 +80,8 @@ class OrdersClient:
 
     def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
-        self._place_order = channel.bind(PLACE_ORDER, policy)
-        self._get_order = channel.bind(GET_ORDER, policy)
+        self._place_order = channel.unary(PLACE_ORDER, policy)
+        self._get_order = channel.unary(GET_ORDER, policy)
 
     async def place_order(
         self,

@@ -54,8 +54,8 @@ class PaymentsClient:
 
     def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
-        self._charge = channel.bind(CHARGE, policy)
-        self._refund = channel.bind(REFUND, policy)
+        self._charge = channel.unary(CHARGE, policy)
+        self._refund = channel.unary(REFUND, policy)
 
     async def charge(
         self,
