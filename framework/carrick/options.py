@@ -38,8 +38,11 @@ class RetryOptions:
     """What the upper bound grows by with each attempt."""
     codes: frozenset[Code] = frozenset({Code.UNAVAILABLE, Code.ABORTED})
     """Statuses after which the call may be tried again."""
+    replay_bytes: int = 256 * 1024
+    """How much of a stream of requests is kept, to be sent again. A longer one is not tried again."""
 
     def __post_init__(self) -> None:
+        _require(self.replay_bytes >= 0, f"replay_bytes must be 0 or more, not {self.replay_bytes}")
         _require(
             1 <= self.max_attempts <= 100,
             f"max_attempts must be 1 to 100, not {self.max_attempts}; 1 turns retries off",

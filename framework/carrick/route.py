@@ -1,6 +1,6 @@
 """The pairing of what a contract says with what handles it. Generated servicers and ``on_...`` functions make these."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,10 +19,15 @@ Event = TypeVar("Event", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class MethodRoute(Generic[Req, Res]):
-    """An RPC method and its handler."""
+    """An RPC method and its handler, whose shape is that of the method."""
 
     spec: MethodSpec[Req, Res]
-    handler: Callable[[Req, Context], Awaitable[Res]]
+    handler: (
+        Callable[[Req, Context], Awaitable[Res]]
+        | Callable[[AsyncIterator[Req], Context], Awaitable[Res]]
+        | Callable[[Req, Context], AsyncIterator[Res]]
+        | Callable[[AsyncIterator[Req], Context], AsyncIterator[Res]]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ async def bare_client(address: str) -> AsyncIterator[Call]:
 async def carrick_client(address: str) -> AsyncIterator[Call]:
     """Call with Carrick and the contract's policies."""
     async with Channel(address) as channel:
-        yield channel.bind(GET_ORDER)
+        yield channel.unary(GET_ORDER)
 
 
 async def serve(side: str) -> None:

@@ -72,7 +72,7 @@ async def test_keys_and_cause_go_through_the_hops() -> None:
         return await done(request, ctx)
 
     async with Server(Routes((KEYED, leaf)), claims=last) as c, Channel(c.address) as to_c:
-        call_c = to_c.bind(KEYED)
+        call_c = to_c.unary(KEYED)
 
         async def middle(request: PlaceOrderRequest, ctx: Context) -> PlaceOrderResponse:
             await call_c(request)
@@ -80,7 +80,7 @@ async def test_keys_and_cause_go_through_the_hops() -> None:
             return await done(request, ctx)
 
         async with Server(Routes((KEYED, middle)), claims=Records()) as b, Channel(b.address) as to_b:
-            call_b = to_b.bind(KEYED)
+            call_b = to_b.unary(KEYED)
             for _ in range(2):
                 await call_b(REQUEST, key="inbound")
 
@@ -104,7 +104,7 @@ async def test_a_key_is_made_where_none_came_and_is_the_same_in_every_attempt() 
         Server(Routes((KEYED, failing)), claims=Records()) as server,
         Channel(server.address, policy=MethodPolicy(retry=RetryOptions(initial_backoff=0.001))) as channel,
     ):
-        call = channel.bind(KEYED)
+        call = channel.unary(KEYED)
         await call(REQUEST)
         await call(REQUEST)
 
@@ -125,7 +125,7 @@ async def test_a_key_in_flight_is_tried_again_after_the_servers_wait() -> None:
             observe=seen,
         ) as channel,
     ):
-        assert await channel.bind(KEYED)(REQUEST, key="k") == REPLY
+        assert await channel.unary(KEYED)(REQUEST, key="k") == REPLY
 
     assert records.keys == ["k", "k"]
     assert seen.observations == [RetryScheduled(method=KEYED.full_name, attempt=1, code="ABORTED", delay=0.02)]
@@ -135,7 +135,7 @@ async def test_a_keyed_call_that_is_cancelled_frees_its_key() -> None:
     """The caller goes away, the handler is cancelled, and the key can be claimed again."""
     records, hanging = Records(), Hanging()
     async with Server(Routes((KEYED, hanging)), claims=records) as server, Channel(server.address) as channel:
-        call = asyncio.ensure_future(channel.bind(KEYED)(REQUEST, key="k"))
+        call = asyncio.ensure_future(channel.unary(KEYED)(REQUEST, key="k"))
         await hanging.entered.wait()
         call.cancel()
         await asyncio.wait((call,))
@@ -150,7 +150,7 @@ async def test_a_call_on_a_closed_channel_is_a_transport_error() -> None:
     """A channel that was closed refuses calls in our own words, and sends nothing."""
     async with Server(Routes((PLAIN, done))) as server:
         channel = Channel(server.address)
-        call = channel.bind(PLAIN)
+        call = channel.unary(PLAIN)
         await call(REQUEST)
         await channel.close()
         await channel.close()
@@ -168,7 +168,7 @@ async def test_a_server_that_dies_during_a_call_is_a_transport_error() -> None:
     server = Server(Routes((PLAIN, hanging)), grace=0.0)
     await server.start()
     async with Channel(server.address) as channel:
-        call = asyncio.ensure_future(channel.bind(PLAIN)(REQUEST))
+        call = asyncio.ensure_future(channel.unary(PLAIN)(REQUEST))
         await hanging.entered.wait()
         await server.stop()
         with pytest.raises(CarrickError) as caught:
@@ -185,7 +185,7 @@ async def test_a_restarted_server_is_found_again() -> None:
     async with Channel(
         first.address, policy=MethodPolicy(timeout=10.0, retry=RetryOptions(max_attempts=100, max_backoff=0.1))
     ) as channel:
-        call = channel.bind(REPEATABLE)
+        call = channel.unary(REPEATABLE)
         await call(REQUEST)
         await first.stop()
         waiting = asyncio.ensure_future(call(REQUEST))
@@ -224,7 +224,7 @@ async def test_the_handlers_lines_and_its_traceback_have_the_correlation_id() ->
     try:
         async with Server(Routes((PLAIN, failing))) as server, Channel(server.address) as channel:
             with pytest.raises(RemoteError) as caught, enter(Context(None, correlation_id="find-me")):
-                await channel.bind(PLAIN)(REQUEST)
+                await channel.unary(PLAIN)(REQUEST)
     finally:
         logging.getLogger().removeHandler(handler)
 
@@ -243,7 +243,7 @@ async def test_concurrent_calls_keep_their_contexts_apart() -> None:
         return PlaceOrderResponse(order_id=ctx.correlation_id)
 
     async with Server(Routes((PLAIN, handler))) as server, Channel(server.address) as channel:
-        call = channel.bind(PLAIN)
+        call = channel.unary(PLAIN)
 
         async def one(name: str) -> str:
             with enter(Context(None, correlation_id=name)):
@@ -258,7 +258,7 @@ async def test_a_method_that_nobody_serves_is_unimplemented() -> None:
     """The peer's own status comes through for what it does not have."""
     async with Server(Routes((PLAIN, done))) as server, Channel(server.address) as channel:
         with pytest.raises(RemoteError) as caught:
-            await channel.bind(method("Unknown"))(REQUEST)
+            await channel.unary(method("Unknown"))(REQUEST)
     assert caught.value.code is Code.UNIMPLEMENTED
 
 
@@ -267,5 +267,5 @@ async def test_an_optional_key_is_sent_by_the_client() -> None:
     optional = method("Optional", policy=MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.OPTIONAL)))
     records = Records()
     async with Server(Routes((optional, done)), claims=records) as server, Channel(server.address) as channel:
-        await channel.bind(optional)(REQUEST)
+        await channel.unary(optional)(REQUEST)
     assert len(records.keys) == 1

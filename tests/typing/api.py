@@ -25,7 +25,7 @@ async def client(channel: Channel) -> None:
     assert_type(reply, PlaceOrderResponse)
     await orders.get_order(GetOrderRequest(), key="k")  # type: ignore[call-arg]  # this method has no key
     await orders.get_order(PlaceOrderRequest())  # type: ignore[arg-type]  # another method's request
-    bound = channel.bind(GET_ORDER)
+    bound = channel.unary(GET_ORDER)
     assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
 
 

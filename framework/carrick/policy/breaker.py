@@ -16,6 +16,7 @@ from carrick.errors import CarrickError, Code, RejectedError
 from carrick.observe import BreakerClosed, BreakerHalfOpened, BreakerOpened, Observer
 from carrick.options import BreakerOptions
 from carrick.service import Filter, Service
+from carrick.stream import Concluding
 
 __all__ = ["FAILURES", "BreakerState", "Permit", "breaker"]
 
@@ -155,7 +156,8 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
     """Make a filter that asks ``state`` before each call and tells it the result.
 
     A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A call that was cancelled, or was never
-    sent, counts for nothing.
+    sent, counts for nothing. A stream of responses has succeeded with its first message, so that a trial need not wait
+    for the end of a long one; when it breaks off later, that is counted as another call, a failed one.
     """
     monotonic = clock.monotonic
 
@@ -185,7 +187,17 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
             state.forgotten(permit)
             raise
         _record_success(ctx.method.full_name, permit)
-        return reply
+        return _watched(reply, ctx.method.full_name) if ctx.method.streams_responses else reply
+
+    def _watched(stream: Any, method: str) -> Any:
+        """Count a stream that breaks off as one more call that failed: its first message was a success already."""
+        permit = Permit(state.generation, trial=False)
+
+        def conclude(error: BaseException | None) -> None:
+            if isinstance(error, CarrickError) and error.code in FAILURES:
+                _record_failure(method, permit)
+
+        return Concluding(stream, conclude)
 
     def _record_success(method: str, permit: Permit) -> None:
         before = state.generation

@@ -15,7 +15,9 @@ from carrick.context import Attempt, AttemptKind, Context, Metadata
 from carrick.errors import CarrickError, Code, DeadlineError
 from carrick.observe import Observer, RetryScheduled
 from carrick.options import RetryOptions
+from carrick.policy.replay import Replay
 from carrick.service import Filter, Service
+from carrick.stream import Concluding
 
 __all__ = ["RetryPlan", "RetryRefused", "pushback", "retry"]
 
@@ -87,21 +89,43 @@ def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], 
     """Make a filter that tries again as :class:`RetryPlan` decides, and re-raises the last error.
 
     When the deadline leaves no time for another attempt, it raises ``DeadlineError`` from the last error at once.
-    Cancelling ends an attempt or a wait immediately.
+    Cancelling ends an attempt or a wait immediately. A stream of responses is tried again until its first message; a
+    stream of requests as long as what was read of it is not more than ``options.replay_bytes``.
     """
     plan = RetryPlan(options, uniform)
 
     async def retried(request: Any, ctx: Context, service: Service) -> Any:
         assert ctx.method is not None
         repeatable = ctx.method.repeatable or (ctx.method.keyed and ctx.key is not None)
+        if not (ctx.method.streams_requests and repeatable):
+            return await attempts(request, ctx, service, repeatable)
+        replay = Replay(request, options.replay_bytes)
+        try:
+            reply = await attempts(request, ctx, service, repeatable, replay)
+        except BaseException:
+            replay.stop()
+            raise
+        replay.release()
+        if ctx.method.streams_responses:
+            return Concluding(reply, lambda error: replay.stop())
+        replay.stop()
+        return reply
+
+    async def attempts(
+        request: Any, ctx: Context, service: Service, repeatable: bool, replay: Replay | None = None
+    ) -> Any:
+        assert ctx.method is not None
         while True:
             try:
-                return await service(request, ctx)
+                return await service(replay.requests() if replay else request, ctx)
             except CarrickError as error:
                 attempt = ctx.attempt
                 assert attempt is not None
                 delay = plan.after(
-                    error.code, attempt, repeatable=repeatable, remaining=ctx.remaining(clock.monotonic())
+                    error.code,
+                    attempt,
+                    repeatable=repeatable and (replay is None or replay.whole),
+                    remaining=ctx.remaining(clock.monotonic()),
                 )
                 if isinstance(delay, RetryRefused):
                     if delay.out_of_time:

@@ -4,27 +4,25 @@ import random
 import re
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from google.protobuf.message import Message
 
 from carrick.clock import Clock, SystemClock
-from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, current
-from carrick.errors import CarrickError, Code, ConfigurationError
-from carrick.ids import MAX_ID_LENGTH, accepted_id, random_id
+from carrick.errors import ConfigurationError
 from carrick.instruments import Instruments
-from carrick.method import MethodSpec
+from carrick.method import MethodKind, MethodSpec
 from carrick.observe import Observer, log
 from carrick.options import MethodPolicy
 from carrick.policy.breaker import BreakerState
-from carrick.policy.deadline import effective_deadline
 from carrick.rpc.balancer import Balancer
+from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
 from carrick.rpc.endpoint import Endpoint
 from carrick.rpc.transport import GrpcTransport
 from carrick.service import Service
 from carrick.stacks import client_stack, endpoint_stack
 
-__all__ = ["DEFAULT_TIMEOUT", "Channel", "UnaryCall"]
+__all__ = ["DEFAULT_TIMEOUT", "Channel"]
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -32,66 +30,7 @@ Res = TypeVar("Res", bound=Message)
 _TARGET = re.compile(r"[^\s/]+:\d{1,5}").fullmatch
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds for a call whose contract, client and caller give no timeout."""
-
-
-class UnaryCall(Generic[Req, Res]):
-    """A method, bound to a channel: call it with a request.
-
-    The call inherits correlation id and deadline from the call or event that is being handled, and derives its
-    idempotency key from it.
-    """
-
-    __slots__ = ("_clock", "_method", "_service", "_timeout")
-
-    def __init__(self, method: MethodSpec[Req, Res], service: Service, timeout: float, clock: Clock) -> None:
-        self._method = method
-        self._service = service
-        self._timeout = timeout
-        self._clock = clock
-
-    async def __call__(
-        self, request: Req, *, timeout: float | None = None, key: str | None = None, metadata: Metadata = ()
-    ) -> Res:
-        """Make the call. ``timeout`` is in seconds, ``key`` the idempotency key in place of a derived one.
-
-        Raises a ``CarrickError``; cancelling cancels the call at the peer.
-        """
-        if not isinstance(request, self._method.request):
-            raise TypeError(
-                f"{self._method.full_name} takes a {self._method.request.__name__}, not a {type(request).__name__}"
-            )
-        reply: Res = await self._service(request, self._context(timeout, key, metadata))
-        return reply
-
-    def _context(self, timeout: float | None, key: str | None, metadata: Metadata) -> Context:
-        method = self._method
-        parent = current()
-        if key is not None and accepted_id(key) is None:
-            raise CarrickError(
-                Code.INVALID_ARGUMENT,
-                f"{method.full_name}: the idempotency key must be 1 to {MAX_ID_LENGTH} visible ASCII characters",
-            )
-        if key is None and method.keyed:
-            key = parent.outgoing_key(method.full_name) if parent else random_id()
-        call = Call()
-        attempt = Attempt(1, AttemptKind.FIRST)
-        call.attempts.append(attempt)
-        return Context(
-            method,
-            correlation_id=parent.correlation_id if parent else None,
-            causation_id=(parent.key or parent.causation_id) if parent else None,
-            deadline=effective_deadline(
-                self._clock.monotonic(),
-                self._timeout if timeout is None else timeout,
-                parent.deadline if parent else None,
-            ),
-            key=key,
-            metadata=metadata,
-            trace=parent.trace if parent else None,
-            call=call,
-            attempt=attempt,
-        )
+"""Seconds for a unary call whose contract, client and caller give no timeout."""
 
 
 class Channel:
@@ -122,18 +61,26 @@ class Channel:
         self._transport = GrpcTransport(target, self._clock)
         self._breakers: dict[MethodSpec[Any, Any], BreakerState] = {}
 
-    def bind(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:
-        """Build the method's stack. Clients of one channel share the breaker of a method."""
-        effective = method.policy.overridden_by(self._policy).overridden_by(policy)
-        service = client_stack(
-            Balancer([self._endpoint(method, effective)]),
-            effective,
-            clock=self._clock,
-            uniform=self._uniform,
-            observe=self._observe,
-            instruments=self._instruments,
-        )
-        return UnaryCall(method, service, effective.timeout or DEFAULT_TIMEOUT, self._clock)
+    def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:
+        """Build the stack of a unary method. Clients of one channel share the breaker of a method."""
+        service, timeout = self._stack(method, policy, MethodKind.UNARY)
+        return UnaryCall(method, service, timeout or DEFAULT_TIMEOUT, self._clock)
+
+    def client_stream(
+        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+    ) -> ClientStreamCall[Req, Res]:
+        """Build the stack of a client-streaming method. It has no deadline unless one is given or inherited."""
+        return ClientStreamCall(method, *self._stack(method, policy, MethodKind.CLIENT_STREAM), self._clock)
+
+    def server_stream(
+        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+    ) -> ServerStreamCall[Req, Res]:
+        """Build the stack of a server-streaming method. It has no deadline unless one is given or inherited."""
+        return ServerStreamCall(method, *self._stack(method, policy, MethodKind.SERVER_STREAM), self._clock)
+
+    def bidi_stream(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> BidiStreamCall[Req, Res]:
+        """Build the stack of a bidirectional method. It has no deadline unless one is given or inherited."""
+        return BidiStreamCall(method, *self._stack(method, policy, MethodKind.BIDI_STREAM), self._clock)
 
     def breaker(self, method: MethodSpec[Any, Any]) -> BreakerState | None:
         """Return the state of a bound method's breaker, or None when it has none."""
@@ -151,6 +98,25 @@ class Channel:
     ) -> None:
         await self.close()
 
+    def _stack(
+        self, method: MethodSpec[Any, Any], policy: MethodPolicy | None, kind: MethodKind
+    ) -> tuple[Service, float | None]:
+        """Return what stands in front of a method, and the timeout of its calls."""
+        if method.kind is not kind:
+            raise ConfigurationError(
+                f"{method.full_name} is {method.kind.value}: bind it with Channel.{method.kind.value}()"
+            )
+        effective = method.policy.overridden_by(self._policy).overridden_by(policy)
+        service = client_stack(
+            Balancer([self._endpoint(method, effective)]),
+            effective,
+            clock=self._clock,
+            uniform=self._uniform,
+            observe=self._observe,
+            instruments=self._instruments,
+        )
+        return service, effective.timeout
+
     def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> Endpoint:
         state = None
         if policy.breaker is not None:
@@ -158,7 +124,7 @@ class Channel:
                 method, BreakerState(policy.breaker, name=f"{method.full_name} {self.target}")
             )
         service = endpoint_stack(
-            self._transport.unary(method),
+            self._transport.service(method),
             state,
             endpoint=self.target,
             clock=self._clock,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -15,23 +15,29 @@ from grpc_reflection.v1alpha import reflection
 from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
-from carrick.context import enter
+from carrick.context import Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
-from carrick.method import MethodSpec
+from carrick.method import MethodKind, MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
 from carrick.rpc.metadata import context_from
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
+from carrick.stream import close
 
 __all__ = ["Server", "Servicer"]
 
 _CLEAN_UP = 5.0
 _logger = logging.getLogger("carrick.server")
 
-_Handler = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
+_GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
+    MethodKind.UNARY: grpc.unary_unary_rpc_method_handler,
+    MethodKind.CLIENT_STREAM: grpc.stream_unary_rpc_method_handler,
+    MethodKind.SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
+    MethodKind.BIDI_STREAM: grpc.stream_stream_rpc_method_handler,
+}
 
 
 class Servicer(Protocol):
@@ -106,11 +112,7 @@ class Server:
         )
         by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for method, service in self._services:
-            by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._handler(method, service),
-                request_deserializer=method.decode_request,
-                response_serializer=method.encode_response,
-            )
+            by_service.setdefault(method.service, {})[method.name] = self._handler(method, service)
         for name, handlers in by_service.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -172,7 +174,7 @@ class Server:
                 "Server(..., claims=IdempotencyRecords(database))"
             )
         return server_stack(
-            route.handler,
+            _as_service(route.spec, route.handler),
             route.spec,
             clock=self._clock,
             claims=claims,
@@ -180,8 +182,10 @@ class Server:
             extra=filters,
         )
 
-    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> _Handler:
+    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return gRPC's handler of a method; where it streams responses, one that writes them itself."""
         monotonic = self._clock.monotonic
+        answer = _stream_responses if method.streams_responses else _respond
 
         async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             self._running += 1
@@ -205,9 +209,7 @@ class Server:
                 return await _abort(transport, error, "")
             with enter(ctx):
                 try:
-                    reply = await service(request, ctx)
-                    if not isinstance(reply, method.response):
-                        raise TypeError(f"{method.full_name} returned {reply!r}, not a {method.response.__name__}")
+                    reply = await answer(service, request, ctx, transport)
                 except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises becomes a status
                     if cancelled(error):
                         raise
@@ -217,7 +219,7 @@ class Server:
                 transport.set_trailing_metadata(ctx.call.trailers)
             return reply
 
-        return handle
+        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, method.encode_response)
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -229,6 +231,41 @@ class Server:
                 continue
             known.append(name)
         return [*known, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+
+
+async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:
+    reply = await service(request, ctx)
+    _check(reply, ctx)
+    return reply
+
+
+async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any) -> None:
+    """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
+    stream = await service(request, ctx)
+    try:
+        async for reply in stream:
+            _check(reply, ctx)
+            await transport.write(reply)
+    finally:
+        await close(stream)
+
+
+def _check(reply: object, ctx: Context) -> None:
+    assert ctx.method is not None
+    if not isinstance(reply, ctx.method.response):
+        verb = "yielded" if ctx.method.streams_responses else "returned"
+        raise TypeError(f"{ctx.method.full_name} {verb} {reply!r}, not a {ctx.method.response.__name__}")
+
+
+def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], Any]) -> Service:
+    """Return a handler as a Service; one that streams responses is an async generator, which is not awaited."""
+    if not method.streams_responses:
+        return handler
+
+    async def begin(request: Any, ctx: Context) -> Any:
+        return handler(request, ctx)
+
+    return begin
 
 
 async def _abort(

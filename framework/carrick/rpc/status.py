@@ -1,14 +1,17 @@
 """Errors to gRPC statuses and back, with ``google.rpc.Status`` details: the one place where the two meet."""
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import grpc
+import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
+from carrick.cancellation import cancelled
 from carrick.context import Attempt, Metadata
 from carrick.errors import (
     CarrickError,
@@ -22,7 +25,7 @@ from carrick.errors import (
     TransportError,
 )
 
-__all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code"]
+__all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code", "raise_ended"]
 
 DETAILS = "grpc-status-details-bin"
 
@@ -101,6 +104,22 @@ def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> 
     if not attempt.trailers and code in (Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL):
         return TransportError(code, f"{method}: {message}", attempt=attempt)
     return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
+
+
+def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn:
+    """Raise what a call's end means: gRPC's status, an answer that is none, or the caller's own cancellation.
+
+    A cancellation that is not the current task's is grpc's own, for a channel that was closed.
+    """
+    if isinstance(error, grpc.aio.AioRpcError):
+        raise error_from(error, attempt, method) from error
+    if isinstance(error, DecodeError):
+        attempt.code = Code.INTERNAL
+        raise TransportError(Code.INTERNAL, f"{method}: the answer can't be read: {error}", attempt=attempt) from error
+    if cancelled(error):
+        raise error
+    attempt.code = Code.CANCELLED
+    raise TransportError(Code.CANCELLED, f"{method}: the channel was closed", attempt=attempt) from None
 
 
 def _details(trailers: Metadata) -> tuple[Message, ...]:

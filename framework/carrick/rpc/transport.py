@@ -1,18 +1,20 @@
 """One gRPC connection to one address, as a Service for each method."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
-from carrick.cancellation import cancelled
 from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import Code, DeadlineError, TransportError
-from carrick.method import MethodSpec
+from carrick.method import MethodKind, MethodSpec
 from carrick.rpc.metadata import metadata_for
-from carrick.rpc.status import error_from
+from carrick.rpc.status import raise_ended
+from carrick.rpc.streaming import RequestSender, Responses
 from carrick.service import Service
 
 __all__ = ["GrpcTransport"]
@@ -35,14 +37,90 @@ class GrpcTransport:
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
-    def unary(self, method: MethodSpec[Any, Any]) -> Service:
-        """Return the Service that sends a unary call and waits for the answer until the context's deadline.
+    def service(self, method: MethodSpec[Any, Any]) -> Service:
+        """Return the Service that makes calls of a method and waits for the answer until the context's deadline.
 
-        Cancelling it cancels the call at the peer.
+        Where responses are streamed, it returns with the first of them there. Cancelling it, or closing the stream,
+        cancels the call at the peer; requests that are streamed are then no longer asked for, and closed.
         """
-        invoke: grpc.aio.UnaryUnaryMultiCallable[Any, Any] | None = None
+        match method.kind:
+            case MethodKind.UNARY:
+                return self._unary(method)
+            case MethodKind.CLIENT_STREAM:
+                return self._client_stream(method)
+            case MethodKind.SERVER_STREAM:
+                return self._server_stream(method)
+            case MethodKind.BIDI_STREAM:
+                return self._bidi_stream(method)
+
+    async def close(self) -> None:
+        """Close the connection for good; calls under way and later ones end with ``TransportError``."""
+        self._closed = True
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            await channel.close()
+
+    def _unary(self, method: MethodSpec[Any, Any]) -> Service:
+        begin = self._beginning(method, "unary_unary")
 
         async def send(request: Any, ctx: Context) -> Any:
+            attempt = ctx.attempt
+            assert attempt is not None
+            call = begin(ctx, request)
+            try:
+                reply = await call
+            except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+                raise_ended(error, attempt, method.full_name)
+            attempt.code = Code.OK
+            return reply
+
+        return send
+
+    def _client_stream(self, method: MethodSpec[Any, Any]) -> Service:
+        begin = self._beginning(method, "stream_unary")
+
+        async def send(requests: Any, ctx: Context) -> Any:
+            attempt = ctx.attempt
+            assert attempt is not None
+            call = begin(ctx)
+            sender = RequestSender(call, requests, method)
+            try:
+                reply = await call
+            except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+                call.cancel()
+                await sender.stop()
+                sender.raise_own_error(error)
+                raise_ended(error, attempt, method.full_name)
+            await sender.stop()
+            attempt.code = Code.OK
+            return reply
+
+        return send
+
+    def _server_stream(self, method: MethodSpec[Any, Any]) -> Service:
+        begin = self._beginning(method, "unary_stream")
+
+        async def send(request: Any, ctx: Context) -> Any:
+            assert ctx.attempt is not None
+            return await Responses(begin(ctx, request), None, ctx.attempt, method).begun()
+
+        return send
+
+    def _bidi_stream(self, method: MethodSpec[Any, Any]) -> Service:
+        begin = self._beginning(method, "stream_stream")
+
+        async def send(requests: Any, ctx: Context) -> Any:
+            assert ctx.attempt is not None
+            call = begin(ctx)
+            return await Responses(call, RequestSender(call, requests, method), ctx.attempt, method).begun()
+
+        return send
+
+    def _beginning(self, method: MethodSpec[Any, Any], shape: str) -> Callable[..., Any]:
+        """Return what begins a call in grpc's words, with a request or without; it refuses what can't be sent."""
+        invoke: Any = None
+
+        def begin(ctx: Context, *request: Any) -> Any:
             nonlocal invoke
             attempt = ctx.attempt
             assert attempt is not None
@@ -52,34 +130,15 @@ class GrpcTransport:
             if self._closed:
                 raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
             if invoke is None:
-                invoke = self._connect().unary_unary(
+                invoke = getattr(self._connect(), shape)(
                     f"/{method.full_name}",
                     request_serializer=method.encode_request,
                     response_deserializer=method.decode_response,
                 )
             attempt.sent = True
-            try:
-                reply = await invoke(request, timeout=timeout, metadata=metadata_for(ctx))
-            except grpc.aio.AioRpcError as failure:
-                raise error_from(failure, attempt, method.full_name) from failure
-            except asyncio.CancelledError as error:
-                if cancelled(error):
-                    raise  # and not grpc's own, for a channel that was closed
-                attempt.code = Code.CANCELLED
-                raise TransportError(
-                    Code.CANCELLED, f"{method.full_name}: the channel was closed", attempt=attempt
-                ) from None
-            attempt.code = Code.OK
-            return reply
+            return invoke(*request, timeout=timeout, metadata=metadata_for(ctx))
 
-        return send
-
-    async def close(self) -> None:
-        """Close the connection for good; calls under way and later ones end with ``TransportError``."""
-        self._closed = True
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            await channel.close()
+        return begin
 
     def _connect(self) -> grpc.aio.Channel:
         if self._channel is None:

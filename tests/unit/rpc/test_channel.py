@@ -139,7 +139,7 @@ def test_the_nearest_policy_wins() -> None:
     """A client's policy beats the channel's, which beats the contract's, part by part."""
     contract = method("Method", policy=MethodPolicy(breaker=BreakerOptions(min_calls=1)))
     channel = Channel("host:1", policy=MethodPolicy(breaker=BreakerOptions(min_calls=2), retry=RetryOptions()))
-    channel.bind(contract, MethodPolicy(breaker=BreakerOptions(min_calls=3)))
+    channel.unary(contract, MethodPolicy(breaker=BreakerOptions(min_calls=3)))
     state = channel.breaker(contract)
     assert state is not None
 
@@ -156,10 +156,10 @@ def test_clients_of_a_channel_share_a_methods_breaker() -> None:
     policy = MethodPolicy(breaker=BreakerOptions())
     one, other = method("One", policy=policy), method("Other", policy=policy)
     channel = Channel("host:1")
-    channel.bind(one)
+    channel.unary(one)
     state = channel.breaker(one)
-    channel.bind(one)
-    channel.bind(other)
+    channel.unary(one)
+    channel.unary(other)
 
     assert channel.breaker(one) is state
     assert channel.breaker(other) is not state
@@ -168,6 +168,6 @@ def test_clients_of_a_channel_share_a_methods_breaker() -> None:
 def test_a_method_without_breaker_has_none() -> None:
     """Nothing is kept that no contract asked for."""
     channel = Channel("host:1")
-    channel.bind(PLAIN)
+    channel.unary(PLAIN)
 
     assert channel.breaker(PLAIN) is None

@@ -1,0 +1,136 @@
+"""The two directions of a streaming call over grpc.aio, on the side of the client."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
+from typing import Any, Self
+
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from carrick.cancellation import cancelled
+from carrick.context import Attempt
+from carrick.errors import Code
+from carrick.method import MethodSpec
+from carrick.rpc.status import raise_ended
+from carrick.stream import close
+
+__all__ = ["RequestSender", "Responses"]
+
+
+class RequestSender:
+    """Sends requests in a task of its own, each when the connection has room for it, and closes their source.
+
+    An error of the source ends the call, and is then the caller's to hear: :meth:`raise_own_error`.
+    """
+
+    def __init__(self, call: Any, requests: AsyncIterable[Message], method: MethodSpec[Any, Any]) -> None:
+        self._call = call
+        self._requests = requests
+        self._method = method
+        self._error: BaseException | None = None
+        self._task = asyncio.create_task(self._send())
+
+    async def stop(self) -> None:
+        """End the sending, if it has not ended, and wait until the source is closed."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    def raise_own_error(self, end: BaseException) -> None:
+        """Raise what the source of the requests raised, if that is why the call ended; a cancellation goes first."""
+        if self._error is not None and not cancelled(end):
+            raise self._error
+
+    async def _send(self) -> None:
+        try:
+            try:
+                async for request in self._requests:
+                    self._check(request)
+                    if not await self._written(request):
+                        return
+                await self._call.done_writing()
+            finally:
+                await close(self._requests)
+        except (Exception, asyncio.CancelledError) as error:  # whatever the source raises is for the caller
+            if cancelled(error):
+                raise
+            self._error = error
+            self._call.cancel()
+
+    async def _written(self, request: Message) -> bool:
+        """Write one request; false when the call has ended, which its reader hears of."""
+        try:
+            await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return False
+        except asyncio.CancelledError as error:
+            if cancelled(error):
+                raise
+            return False
+        return True
+
+    def _check(self, request: object) -> None:
+        if not isinstance(request, self._method.request):
+            raise TypeError(
+                f"{self._method.full_name} takes a stream of {self._method.request.__name__}, "
+                f"not a {type(request).__name__} in it"
+            )
+
+
+class Responses:
+    """The responses of a call, each taken from the connection when it is asked for: so the peer feels back-pressure.
+
+    At its end the attempt has the peer's trailers.
+    """
+
+    def __init__(self, call: Any, sender: RequestSender | None, attempt: Attempt, method: MethodSpec[Any, Any]) -> None:
+        self._call = call
+        self._messages: AsyncIterator[Any] = aiter(call)
+        self._sender = sender
+        self._attempt = attempt
+        self._method = method.full_name
+        self._first: Any = None
+        self._ended = False
+
+    async def begun(self) -> Self:
+        """Wait for the first response, or the end, and raise what comes in their place."""
+        with suppress(StopAsyncIteration):
+            self._first = await self._next()
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        first, self._first = self._first, None
+        return first if first is not None else await self._next()
+
+    async def aclose(self) -> None:
+        """Cancel the call, unless it has ended, and wait until the source of the requests is closed."""
+        self._ended = True
+        self._call.cancel()
+        if self._sender is not None:
+            await self._sender.stop()
+
+    async def _next(self) -> Any:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            return await self._messages.__anext__()
+        except StopAsyncIteration:
+            await self._end()
+            raise
+        except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+            await self.aclose()
+            if self._sender is not None:
+                self._sender.raise_own_error(error)
+            raise_ended(error, self._attempt, self._method)
+
+    async def _end(self) -> None:
+        self._ended = True
+        self._attempt.code = Code.OK
+        self._attempt.headers = tuple(await self._call.initial_metadata() or ())
+        self._attempt.trailers = tuple(await self._call.trailing_metadata() or ())
+        if self._sender is not None:
+            await self._sender.stop()

@@ -1,0 +1,52 @@
+"""Streams of messages on their way through the stack: iterated once, by one task, and closed when they are let go."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, Self, TypeVar
+
+__all__ = ["Concluding", "close"]
+
+T = TypeVar("T")
+
+
+async def close(stream: object) -> None:
+    """Close a stream that can be closed, as generators can: their ``finally`` blocks have run when this returns."""
+    aclose: Any = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+class Concluding(Generic[T]):
+    """A stream that tells how it ended: how a filter holds something until the last message.
+
+    ``conclude`` is called once: with None at the stream's ordinary end, with the error that ended it, or with
+    ``GeneratorExit`` when it was closed before its end. Closing a stream that nobody began concludes it too.
+    """
+
+    __slots__ = ("_conclude", "_stream")
+
+    def __init__(self, stream: AsyncIterator[T], conclude: Callable[[BaseException | None], None]) -> None:
+        self._stream = stream
+        self._conclude: Callable[[BaseException | None], None] | None = conclude
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._end(None)
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Conclude, and close the stream inside."""
+        self._end(GeneratorExit())
+        await close(self._stream)
+
+    def _end(self, error: BaseException | None) -> None:
+        conclude, self._conclude = self._conclude, None
+        if conclude is not None:
+            conclude(error)
