@@ -4,7 +4,7 @@ import re
 import textwrap
 import unicodedata
 
-__all__ = ["cleaned", "docstring"]
+__all__ = ["cleaned", "docstring", "first_paragraph", "one_line"]
 
 _QUOTES = '"""'
 _PREFORMATTED = re.compile(r"\s|[-*+#>|]|[0-9]+[.)]\s")
@@ -19,6 +19,16 @@ def cleaned(comment: str) -> str:
     lines = [_printable(line.rstrip()) for line in comment.removeprefix("*").splitlines()]  # of /** ... */
     kept = [line for line in lines if not line.lstrip().startswith("buf:lint:")]
     return textwrap.dedent("\n".join(kept)).strip("\n").strip()
+
+
+def first_paragraph(text: str) -> str:
+    """Return the first paragraph of a cleaned comment on one line."""
+    return one_line(text.partition("\n\n")[0])
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with a blank for each run of blanks, line ends and control characters."""
+    return " ".join(cleaned(text).split())
 
 
 def _printable(line: str) -> str:
