@@ -37,7 +37,7 @@ class MessageTypes:
 
         They cannot when it defines a Python keyword, and mypy gives up when it imports a stub that does.
         """
-        waiting = [file]
+        waiting = [] if file.name in self._readable else [file]
         while waiting:
             current = waiting[-1]
             unknown = [each for each in _followed(current) if each.name not in self._readable]

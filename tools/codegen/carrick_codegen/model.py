@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from carrick_codegen._source import Given, Location
+from carrick_codegen._source import Given, Place
 
 __all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "Policy", "Retry", "Service"]
 
@@ -11,7 +11,7 @@ __all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "
 class Retry:
     """What a contract gives of ``carrick.v1.RetryPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     max_attempts: Given[int] | None = None
     initial_backoff: Given[float] | None = None
     max_backoff: Given[float] | None = None
@@ -24,7 +24,7 @@ class Retry:
 class Breaker:
     """What a contract gives of ``carrick.v1.BreakerPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     failure_ratio: Given[float] | None = None
     window: Given[float] | None = None
     min_calls: Given[int] | None = None
@@ -36,7 +36,7 @@ class Breaker:
 class Idempotency:
     """What a contract gives of ``carrick.v1.IdempotencyPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     key: Given[str] | None = None
     """OPTIONAL or REQUIRED; always there in a policy of a method."""
     expiry: Given[float] | None = None

@@ -3,6 +3,7 @@
 import keyword
 import re
 import unicodedata
+from functools import cache
 
 __all__ = [
     "MEMBERS",
@@ -65,6 +66,7 @@ MEMBERS = {*RUNTIME_MODULES, "routes"}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
+@cache
 def snake_case(name: str) -> str:
     """Return ``get_http_status`` for ``GetHTTPStatus``."""
     return _WORD_START.sub("_", name).lower()
