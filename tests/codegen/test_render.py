@@ -112,6 +112,13 @@ def test_generated_code_imports(tree: GeneratedTree) -> None:
     tree.check_imports()
 
 
+def test_generated_code_calls(tree: GeneratedTree) -> None:
+    """Every client calls every method of every servicer over real gRPC, and of the fakes."""
+    services = [service for file in tree.request.proto_file for service in file.service]
+    methods = sum(len(service.method) for service in services)
+    assert tree.check_calls() == f"{len(services)} services, {methods} methods, {methods * 5} calls\n"
+
+
 def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
     """Mypy and pyright, both strict, find nothing."""
     tree.check_types()
