@@ -117,7 +117,7 @@ def test_a_user_generates_serves_and_calls(wheel: Path, tmp_path: Path) -> None:
     assert missing.stderr.startswith("carrick: there is neither buf nor grpc_tools.protoc here; run: pip install ")
 
     run(*install, f"{wheel}[codegen]", folder=folder)
-    assert run(home / "bin" / "carrick", "generate", folder=folder) == "3 files, 3 written, 0 removed\n"
+    assert run(home / "bin" / "carrick", "generate", folder=folder).endswith(" written, 0 removed\n")
     assert run(python, "program.py", folder=folder) == "It holds.\n"
     for path in (folder / "echo" / "v1").glob("*.py*"):
         path.unlink()
