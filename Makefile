@@ -40,11 +40,11 @@ format: $(READY) ## format the code and sort its imports
 	$(BIN)/ruff check --fix .
 
 generate: $(READY) ## generate code from proto/
-	$(BIN)/buf generate --template buf.gen.runtime.yaml
-	$(BIN)/buf generate
+	@$(BIN)/carrick generate --allow-carrick --template buf.gen.runtime.yaml $(ARGS)
+	@$(BIN)/carrick generate $(ARGS)
 
-check-generated: $(READY) ## fail when the committed generated code is out of date
-	@$(BIN)/python tools/check_generated.py
+check-generated: ## fail when the committed generated code is out of date
+	@$(MAKE) --no-print-directory generate ARGS=--check
 
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)

@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
-from importlib import resources
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import carrick
+from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
+from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
 from carrick.cli.target import load_app
 from carrick.errors import CarrickError, ConfigurationError
 
@@ -58,7 +60,73 @@ def run(
 @_cli.command()
 def proto_path() -> None:
     """Print the folder to give protoc or buf for `import "carrick/v1/options.proto"`."""
-    typer.echo(str(resources.files("carrick") / "_proto"))
+    typer.echo(str(runtime_proto_path()))
+
+
+@_cli.command()
+def generate(
+    template: Annotated[
+        Path | None,
+        typer.Option(help="A buf.gen.yaml of version v2; buf.gen.yaml here unless told."),
+    ] = None,
+    proto: Annotated[
+        str | None, typer.Option(help="Where the contracts are, if there is no buf.gen.yaml; proto unless told.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where the code goes, if there is no buf.gen.yaml; this folder unless told.")
+    ] = None,
+    compiler: Annotated[
+        Compiler | None, typer.Option("--with", help="What compiles; buf where it is, else protoc.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; show what is out of date and end with status 1.")
+    ] = False,
+    relative_imports: Annotated[
+        bool, typer.Option("--relative-imports", help="Let the generated files work below any package.")
+    ] = False,
+    allow_carrick: Annotated[
+        bool, typer.Option("--allow-carrick", help="Generate the package carrick too: for the framework's own build.")
+    ] = False,
+) -> None:
+    """Generate code from contracts, and write what changed.
+
+    carrick/v1/options.proto is found by itself. Files generated earlier that
+    no contract gives any more are removed. The list of them, buf.gen.sum,
+    belongs into version control.
+
+    Exit status: 0 when all is well, 1 when a contract is wrong or --check finds
+    a difference, 2 when something is missing or buf.gen.yaml is wrong.
+
+    Examples:
+      As buf.gen.yaml says, or from proto/ into this folder:
+        carrick generate
+      In CI, to see that the committed code is up to date:
+        carrick generate --check
+      Without a buf.gen.yaml, for a folder that is a package's part:
+        carrick generate --proto api --out shop/gen --relative-imports
+
+    """
+    generation = Generation(
+        template=choose_template(template, proto, out),
+        compiler=compiler,
+        relative_imports=relative_imports,
+        allow_carrick=allow_carrick,
+    )
+    try:
+        if not check:
+            generation.write(typer.echo)
+        elif not generation.check(typer.echo):
+            typer.echo("generated code is out of date; run the same command without --check")
+            raise typer.Exit(1)
+        else:
+            typer.echo("generated code is up to date")
+    except ContractError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename}: {error.strerror}; see to it that it can be read or written"
+        ) from error
 
 
 def main() -> None:
