@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 import carrick
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
 from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
+from carrick.cli.new import check_name, make_project
 from carrick.cli.target import load_app
 from carrick.errors import CarrickError, ConfigurationError
 
@@ -64,6 +67,20 @@ def proto_path() -> None:
 
 
 @_cli.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the service is called: its folder, package and contract.")],
+) -> None:
+    """Begin a service: a folder with a contract, handlers, a test and all that is needed to run it.
+
+    Its test passes and it serves calls as it is. Nothing that is there is
+    overwritten. For example: carrick new order-desk
+    """
+    with _files_in_a_sentence():
+        folder = make_project(check_name(name), Path())
+    typer.echo(f"made {folder}; now: cd {folder} && python -m pytest")
+
+
+@_cli.command()
 def generate(
     template: Annotated[
         Path | None,
@@ -106,23 +123,27 @@ def generate(
         carrick generate --proto api --out shop/gen --relative-imports
 
     """
-    generation = Generation(
-        template=choose_template(template, proto, out),
-        compiler=compiler,
-        relative_imports=relative_imports,
-        allow_carrick=allow_carrick,
-    )
-    try:
+    with _files_in_a_sentence():
+        generation = Generation(
+            template=choose_template(template, proto, out),
+            compiler=compiler,
+            relative_imports=relative_imports,
+            allow_carrick=allow_carrick,
+        )
         if not check:
             generation.write(typer.echo)
-        elif not generation.check(typer.echo):
-            typer.echo("generated code is out of date; run the same command without --check")
-            raise typer.Exit(1)
-        else:
-            typer.echo("generated code is up to date")
-    except ContractError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from error
+            return
+        up_to_date = generation.check(typer.echo)
+    state = "up to date" if up_to_date else "out of date; run the same command without --check"
+    typer.echo(f"generated code is {state}")
+    raise typer.Exit(0 if up_to_date else 1)
+
+
+@contextmanager
+def _files_in_a_sentence() -> Iterator[None]:
+    """Say in one sentence which file or folder could not be read or written."""
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename}: {error.strerror}; see to it that it can be read or written"
@@ -135,6 +156,9 @@ def main() -> None:
         _cli()
     except ConfigurationError as error:
         _fail(str(error), 2)
+    except ContractError as error:  # a compiler's own words, with file and line
+        print(error.message, file=sys.stderr)
+        sys.exit(1)
     except CarrickError as error:
         _fail(error.message, 1)
 
