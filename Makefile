@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated bench-rpc lock clean
+.PHONY: help setup demo test check format generate check-generated bench-rpc bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,13 @@ check-generated: ## fail when the committed generated code is out of date
 
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)
+
+bench-import: $(READY) ## import time of clients, bare grpc.aio beside the framework
+	@$(BIN)/python -m tests.bench.imports $(ARGS)
+
+wheel: $(READY) ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
