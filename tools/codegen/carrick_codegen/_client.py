@@ -2,7 +2,7 @@
 
 from carrick_codegen._comments import docstring
 from carrick_codegen._deprecation import deprecation
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Method, Service
 
@@ -29,7 +29,8 @@ def client(service: Service, messages: MessageNames) -> list[str]:
     ]
     for method in service.methods:
         binding = _BINDINGS[method.streams_requests, method.streams_responses]
-        lines += Group(f"self._{method.python_name} = channel.{binding}(", [method.constant, "policy"]).lines(8)
+        bound = Group(f"channel.{binding}(", [method.constant, "policy"])
+        lines += statement(f"self._{method.python_name} =", bound, 8)
     for method in service.methods:
         lines += ["", *_method(method, messages)]
     return lines
@@ -59,5 +60,5 @@ def _method(method: Method, messages: MessageNames) -> list[str]:
         *(deprecation(method.full_name, indent=4) if method.deprecated else []),
         *Group(f"{opening} {method.python_name}(", parameters, f") -> {result}:").lines(4, expanded=True),
         *docstring(comment, indent=8, width=WIDTH),
-        *Group(f"{calling} self._{method.python_name}(", arguments).lines(8),
+        *statement(calling, Group(f"self._{method.python_name}(", arguments), 8),
     ]

@@ -35,7 +35,7 @@ class MessageTypes:
     def _has_stub(self, file: FileDescriptor) -> bool:
         """Tell whether type checkers can read protoc's ``.pyi`` of a file.
 
-        They cannot when it defines a Python keyword, and mypy gives up when it imports a stub that does.
+        They cannot when it defines or imports a Python keyword, and mypy gives up when it imports a stub that does.
         """
         waiting = [] if file.name in self._readable else [file]
         while waiting:
@@ -48,7 +48,7 @@ class MessageTypes:
             self._readable[current.name] = (
                 not any(map(keyword.iskeyword, _declared(current)))
                 and all(self._readable[each.name] for each in _followed(current))
-                and all(importable(module_name(each.name)) for each in _followed(current))
+                and all(importable(module_name(each.name)) for each in _imported(current))
             )
         return self._readable[file.name]
 
@@ -63,6 +63,12 @@ def _followed(file: FileDescriptor) -> Iterator[FileDescriptor]:
     for imported in file.dependencies:
         if not any(map(keyword.iskeyword, module_name(imported.name).split("."))):
             yield imported
+
+
+def _imported(file: FileDescriptor) -> Iterator[FileDescriptor]:
+    """Yield the imports of a file that its stub has import statements for: public ones in any case."""
+    yield from file.public_dependencies
+    yield from _followed(file)
 
 
 def _declared(file: FileDescriptor) -> Iterator[str]:
