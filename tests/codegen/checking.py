@@ -53,11 +53,12 @@ class GeneratedTree:
     def _contracts(self) -> list[str]:
         return sorted(self.request.file_to_generate)
 
-    def run(self, *command: str, **environment: str) -> None:
-        """Run a program in the tree's folder. What it prints is shown when it fails."""
+    def run(self, *command: str, **environment: str) -> str:
+        """Run a program in the tree's folder and return what it prints, or show that when it fails."""
         variables = {**os.environ, **environment}
         result = subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{command}:\n{result.stdout}{result.stderr}"
+        return result.stdout
 
     def check_format(self) -> None:
         """Let ``ruff format`` find nothing to change."""
