@@ -40,9 +40,9 @@ def docstring(text: str, *, indent: int, width: int) -> list[str]:
     """Return ``text`` as the lines of a docstring, its paragraphs wrapped to ``width`` columns."""
     margin = " " * indent
     escaped = _escaped(text)
-    one_line = f"{margin}{_QUOTES}{escaped}{_QUOTES}"
-    if "\n" not in escaped and len(one_line) <= width:
-        return [one_line]
+    whole = f"{margin}{_QUOTES}{escaped}{_QUOTES}"
+    if "\n" not in escaped and len(whole) <= width:
+        return [whole]
     lines = _lines(_QUOTES + escaped, width - indent)
     if len(lines) == 1:  # the quotes behind it are too much
         lines = _lines(_QUOTES + escaped, width - indent - len(_QUOTES))
