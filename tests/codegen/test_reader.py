@@ -65,7 +65,7 @@ def test_files_of_imports_are_not_generated(tmp_path: Path) -> None:
     compile_files(tmp_path, other=GOOD)
     request = compile_files(tmp_path, orders='import "acme/v1/other.proto";\nservice S { rpc Get(M) returns (M); }')
     response = generate(request)
-    assert [file.name for file in response.file] == ["acme/v1/orders_carrick.py"]
+    assert [file.name for file in response.file] == ["acme/v1/orders_carrick.py", "acme/v1/orders_carrick_fakes.py"]
     assert "from acme.v1.other_pb2 import M\n" in response.file[0].content
 
 
@@ -85,7 +85,9 @@ def test_the_runtimes_package_is_refused(path: str, package: str, tmp_path: Path
         "input), or give the plugin allow_carrick=true"
     )
     allowed = generate(compile_folder(tmp_path, parameter="allow_carrick=true"))
-    assert [file.name for file in allowed.file] == [path.replace(".proto", "_carrick.py")]
+    assert [file.name for file in allowed.file] == [
+        path.replace(".proto", end) for end in ("_carrick.py", "_carrick_fakes.py")
+    ]
 
 
 @pytest.mark.parametrize(

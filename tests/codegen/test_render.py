@@ -91,7 +91,7 @@ def test_hash_seed_does_not_matter(tree: GeneratedTree) -> None:
 
 def test_lines_are_short(tree: GeneratedTree) -> None:
     """No line that could be broken is longer than the width: what is left are words and items of comments."""
-    texts = [text for name, text in tree.files.items() if name != "acme/names/v1/long_names_carrick.py"]
+    texts = [text for name, text in tree.files.items() if "long_names" not in name]
     long = [line.lstrip() for text in texts for line in text.split("\n") if len(line) > WIDTH]
     assert {line[:6] for line in long} <= {"- one ", "https:", "descri"}, long
 
@@ -111,6 +111,13 @@ def test_linters_find_nothing(tree: GeneratedTree, relative_tree: GeneratedTree)
 def test_generated_code_imports(tree: GeneratedTree) -> None:
     """Beside protoc's modules, the generated ones import without a warning, and define what ``__all__`` says."""
     tree.check_imports()
+
+
+def test_generated_code_calls(tree: GeneratedTree) -> None:
+    """Every client calls every method of every servicer over real gRPC, and of the fakes."""
+    services = [service for file in tree.request.proto_file for service in file.service]
+    methods = sum(len(service.method) for service in services)
+    assert tree.check_calls() == f"{len(services)} services, {methods} methods, {methods * 5} calls\n"
 
 
 def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:

@@ -9,12 +9,12 @@ from carrick_codegen._message_names import Import, MessageNames, Untyped
 from carrick_codegen.model import File, Method, Policy
 from carrick_codegen.names import RUNTIME_MODULES
 
-__all__ = ["GENERATED_VERSION", "import_lines"]
+__all__ = ["GENERATED_VERSION", "import_lines", "statements"]
 
 GENERATED_VERSION = 1
 """Version of generated code. Raised when it needs what released runtimes lack; see ``carrick.generated``."""
 
-_FOR_SERVICES = {"ABC", "Any", "Channel", "MethodPolicy", "MethodRoute"}
+_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodPolicy", "MethodRoute"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
 _FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
@@ -34,11 +34,11 @@ def import_lines(file: File, messages: MessageNames) -> list[str]:
         section = runtime if is_ours else others if needed.module in _THIRD_PARTY else standard
         section.append(needed)
     sections = [
-        _statements(standard),
-        _statements(others),
+        statements(standard),
+        statements(others),
         [f"require_runtime(__name__, {GENERATED_VERSION})"],
-        _statements(runtime),
-        _statements(messages.imports),
+        statements(runtime),
+        statements(messages.imports),
         _untyped_classes(messages.untyped, relative_to="__package__" if file.relative_imports else None),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
@@ -48,7 +48,8 @@ def _runtime_import(name: str) -> Import:
     return Import(RUNTIME_MODULES[name], name, name, has_types=True)
 
 
-def _statements(imports: Iterable[Import]) -> list[str]:
+def statements(imports: Iterable[Import]) -> list[str]:
+    """Return import statements, one a module."""
     return [
         line
         for (module, has_types), group in groupby(sorted(imports), key=lambda each: (each.module, each.has_types))
@@ -103,9 +104,9 @@ def _has_deprecations(file: File) -> bool:
 def _for_shape(method: Method) -> set[str]:
     needed = set()
     if method.streams_requests:
-        needed |= {"AsyncIterable", "AsyncIterator", "MethodKind"}
+        needed |= {"AsyncIterable", "AsyncIterator", "Iterable", "MethodKind"}
     if method.streams_responses:
-        needed |= {"AsyncIterator", "MethodKind", "ResponseStream"}
+        needed |= {"AsyncIterator", "BlockingResponseStream", "MethodKind", "ResponseStream"}
     return needed
 
 
