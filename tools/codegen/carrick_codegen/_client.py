@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from carrick_codegen._comments import docstring
 from carrick_codegen._deprecation import deprecation
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Method, Service
 
@@ -56,7 +56,8 @@ def _client(service: Service, name: str, messages: MessageNames, style: _Style) 
     ]
     for method in service.methods:
         binding = _BINDINGS[method.streams_requests, method.streams_responses]
-        lines += Group(f"self._{method.python_name} = channel.{binding}(", [method.constant, "policy"]).lines(8)
+        bound = Group(f"channel.{binding}(", [method.constant, "policy"])
+        lines += statement(f"self._{method.python_name} =", bound, 8)
     for method in service.methods:
         lines += ["", *_method(method, messages, style)]
     return lines
@@ -85,5 +86,5 @@ def _method(method: Method, messages: MessageNames, style: _Style) -> list[str]:
         *(deprecation(method.full_name, indent=4) if method.deprecated else []),
         *Group(f"{opening} {method.python_name}(", parameters, f") -> {result}:").lines(4, expanded=True),
         *docstring(comment, indent=8, width=WIDTH),
-        *Group(f"{calling} self._{method.python_name}(", arguments).lines(8),
+        *statement(calling, Group(f"self._{method.python_name}(", arguments), 8),
     ]

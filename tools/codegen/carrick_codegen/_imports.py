@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import groupby
 
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import, MessageNames, Untyped
 from carrick_codegen.model import File, Method, Policy
@@ -74,10 +74,10 @@ def _untyped_classes(classes: Iterable[Untyped], relative_to: str | None) -> lis
     declared, found = [], []
     for each in classes:
         docstring = f'"""``{each.full_name}``, of whose fields type checkers know nothing."""'
-        declared += ["", f"    class {each.name}(UntypedMessage):", f"        {docstring}"]
+        declared += ["", *Group(f"class {each.name}(", ["UntypedMessage"], "):").lines(4), f"        {docstring}"]
         package = [] if relative_to is None else [relative_to]
         arguments = [string(each.module), string(each.full_name), *package]
-        found += Group(f"{each.name} = message_class(", arguments).lines(4)
+        found += statement(f"{each.name} =", Group("message_class(", arguments), 4)
     return ["if TYPE_CHECKING:", *declared, "", "else:", *found] if found else []
 
 

@@ -1,14 +1,17 @@
 """Code laid out in lines: on one where it fits, otherwise one item a line, as formatters do."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["WIDTH", "Group", "tuple_lines"]
+__all__ = ["WIDTH", "Group", "statement", "tuple_lines"]
 
 WIDTH = 120
 """Columns of a line. At this width, ``ruff format`` leaves generated code as it is."""
 
 _STEP = 4
+_GENERIC = re.compile(r"(.+ \w+\[)([\w.]+)(\][:,])")
+_RESULT = re.compile(r"(\) -> )([\w.]+)(:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,36 @@ class Group:
         return [
             f"{margin}{self.opening}",
             *(line for lines in inner for line in lines),
-            f"{margin}{self.closing}{after}",
+            *_annotated(f"{self.closing}{after}", indent),
         ]
 
 
 def _item(item: str | Group, indent: int) -> list[str]:
     if isinstance(item, str):
-        return [f"{' ' * indent}{item},"]
+        return _annotated(f"{item},", indent)
     return item.lines(indent, after=",")
+
+
+def _annotated(text: str, indent: int) -> list[str]:
+    """Return one line, or three where it is too long and ends with a type: a comma behind that would change it."""
+    margin, inner = " " * indent, " " * (indent + _STEP)
+    if len(margin + text) > WIDTH:
+        if generic := _GENERIC.fullmatch(text):
+            return [margin + generic[1], inner + generic[2], margin + generic[3]]
+        if (result := _RESULT.fullmatch(text)) and len(inner + result[2]) <= WIDTH:
+            return [f"{margin}{result[1]}(", inner + result[2], f"{margin}){result[3]}"]
+    return [margin + text]
+
+
+def statement(start: str, value: Group, indent: int = 0, *, expanded: bool = False) -> list[str]:
+    """Return a statement that ends with ``value``, which gets parentheses where they make it fit."""
+    whole = Group(f"{start} {value.opening}", value.items, value.closing)
+    if indent + len(whole.opening) > WIDTH:
+        margin = " " * indent
+        lines = [f"{margin}{start} (", *value.lines(indent + _STEP, expanded=expanded), f"{margin})"]
+        if all(len(line) <= WIDTH for line in lines):
+            return lines
+    return whole.lines(indent, expanded=expanded)
 
 
 def tuple_lines(opening: str, items: Sequence[str | Group], indent: int = 0) -> list[str]:
