@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated bench-rpc lock clean
+.PHONY: help setup demo test check format generate check-generated bench-rpc bench-codegen lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ check-generated: $(READY) ## fail when the committed generated code is out of da
 
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)
+
+bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
+	@$(BIN)/python -m tests.bench.codegen $(ARGS)
 
 lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
