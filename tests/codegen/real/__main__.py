@@ -17,7 +17,7 @@ WIDTH = 120
 
 def main() -> None:
     """Print what came of each package; exit with status 1 when anything failed."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     shutil.rmtree(CACHE / "generated", ignore_errors=True)
     columns = ("files", "modules", "services", *SHAPES.values(), "called", "events", "failures", "seconds")
     table = Table("package", *columns, box=SIMPLE)
@@ -29,7 +29,7 @@ def main() -> None:
         table.add_row(*_cells(report), f"{time.monotonic() - start:.1f}")
     for failure in (failure for report in reports for failure in report.failures):
         console.print(failure, markup=False, highlight=False, soft_wrap=True)
-    console.print(table, width=WIDTH, crop=False)
+    console.print(table)
     sys.exit(any(report.failures for report in reports))
 
 

@@ -24,7 +24,8 @@ class Called:
     methods: int
     """Methods called."""
     events: int
-    faults: list[str]
+    faults: dict[str, str]
+    """What went wrong, by module."""
 
 
 def compile_faults(generated: Generated) -> Iterator[str]:
@@ -50,7 +51,7 @@ def call_faults(generated: Generated) -> Called:
     return Called(
         methods=sum(methods for _, (methods, _, _) in answers),
         events=sum(events for _, (_, events, _) in answers),
-        faults=[f"{module}: {fault}" for module, (_, _, fault) in answers if fault],
+        faults={module: fault for module, (_, _, fault) in answers if fault},
     )
 
 

@@ -43,7 +43,8 @@ def examine(corpus: Corpus, imports: Corpus, folder: Path) -> Report:
     if not generated.modules or failures:
         return _report(generated, failures)
     called = call_faults(generated)
-    failures += [*called.faults, *lint_faults(generated), *type_faults(generated, folder / "mypy")]
+    failures += [f"{module}: {fault}" for module, fault in called.faults.items()]
+    failures += [*lint_faults(generated), *type_faults(generated, folder / "mypy")]
     return _report(generated, failures, called=called.methods, events=called.events)
 
 
