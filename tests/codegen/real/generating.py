@@ -39,6 +39,7 @@ def generate(corpus: Corpus, imports: Corpus, folder: Path) -> Generated:
     They come to lie beside the package's own modules, which are copied.
     """
     out = folder / "out"
+    out.mkdir(parents=True)
     _copy(corpus, out)
     known, seen = folder / "known.binpb", folder / "seen.binpb"
     known.write_bytes(merged([corpus, imports]).SerializeToString())
