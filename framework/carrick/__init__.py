@@ -4,6 +4,7 @@ This package exports the kernel: what handlers and generated code speak in. Ever
 (:mod:`carrick.rpc`, :mod:`carrick.store`, :mod:`carrick.outbox`, :mod:`carrick.messaging`, ...).
 """
 
+from carrick.catalogue import EventCatalogue
 from carrick.clock import Clock, SystemClock
 from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, current, detached
 from carrick.errors import (
@@ -50,6 +51,7 @@ __all__ = [
     "MethodKind",
     "IdempotencyLevel",
     "EventSpec",
+    "EventCatalogue",
     "EventRoute",
     "MethodRoute",
     "MethodPolicy",

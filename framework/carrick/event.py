@@ -30,6 +30,11 @@ class EventSpec(Generic[Event]):
     key: str
     """Name of the field whose value keeps events in order."""
     message: type[Event]
+    description: str = ""
+    """The first paragraph of the contract's comment."""
+    source: str = ""
+    """Path of the contract, ``shop/orders/v1/orders.proto``."""
+    deprecated: bool = False
 
     stream: str = field(init=False)
     """JetStream stream that holds it: the subject's first token in capitals."""

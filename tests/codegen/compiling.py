@@ -5,11 +5,14 @@ from pathlib import Path
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.rpc import status_pb2
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTO = ROOT / "proto"
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
+GOOGLE = Path(status_pb2.__file__).parents[2]
+INCLUDES = [f"-I{include}" for include in (PROTO, WELL_KNOWN, GOOGLE)]
 
 HEADER = """syntax = "proto3";
 package acme.v1;
@@ -26,9 +29,8 @@ def compile_folder(folder: Path, *paths: str, parameter: str = "") -> CodeGenera
     """Compile files below ``folder``, all of them unless some are named."""
     wanted = sorted(paths or (str(path.relative_to(folder)) for path in folder.rglob("*.proto")))
     compiled = folder / "compiled.binpb"
-    includes = [f"-I{include}" for include in (folder, PROTO, WELL_KNOWN)]
-    flags = ["--include_imports", "--include_source_info", f"--descriptor_set_out={compiled}"]
-    assert protoc.main(["protoc", *includes, *flags, *wanted]) == 0, f"protoc refused {wanted}"
+    flags = [f"-I{folder}", *INCLUDES, "--include_imports", "--include_source_info", f"--descriptor_set_out={compiled}"]
+    assert protoc.main(["protoc", *flags, *wanted]) == 0, f"protoc refused {wanted}"
     files = FileDescriptorSet.FromString(compiled.read_bytes()).file
     compiled.unlink()
     return CodeGeneratorRequest(file_to_generate=wanted, proto_file=files, parameter=parameter)

@@ -110,7 +110,7 @@ def test_protoc_shows_errors_at_the_option(bad: Path, tmp_path: Path) -> None:
 
 def test_parameters_through_both_compilers(tmp_path: Path) -> None:
     """`opt:` of buf and `--carrick_opt` of protoc reach the plugin."""
-    unknown = 'unknown parameter "nonsense"; known are: allow_carrick=true|false'
+    unknown = 'unknown parameter "nonsense"; known are: allow_carrick=true|false, relative_imports=true|false'
     assert unknown in buf(PROTO, ORDERS, tmp_path, opt="nonsense").stderr
     assert unknown in protoc(PROTO, ORDERS, tmp_path, "--carrick_opt=nonsense").stderr
 

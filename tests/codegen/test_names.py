@@ -16,7 +16,11 @@ from carrick_codegen.names import camel_case, constant_name, importable, member_
         ("Import", "import_"),
         ("Routes", "routes_"),
         ("Float", "float_"),
-        ("__init__", "__init___"),
+        ("__init__", "x__init__"),
+        ("_", "x_"),
+        ("_1", "x_1"),
+        ("match", "match"),
+        ("Deprecated", "deprecated_"),
     ],
 )
 def test_member_names(name: str, member: str) -> None:
@@ -31,6 +35,9 @@ def test_member_names(name: str, member: str) -> None:
         (("Outer", "Inner"), "OUTER_INNER"),
         (("ABC",), "ABC_"),
         (("GetHTTPStatus",), "GET_HTTP_STATUS"),
+        (("Import",), "IMPORT"),
+        (("_1",), "X_1"),
+        (("Events",), "EVENTS_"),
     ],
 )
 def test_constant_names(names: tuple[str, ...], constant: str) -> None:
@@ -38,7 +45,10 @@ def test_constant_names(names: tuple[str, ...], constant: str) -> None:
     assert constant_name(*names) == constant
 
 
-@pytest.mark.parametrize(("text", "name"), [("orders", "Orders"), ("order-lines", "OrderLines"), ("a_b.c", "ABC")])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("orders", "Orders"), ("order-lines", "OrderLines"), ("a_b.c", "ABC"), ("2fa", "X2fa"), ("_", "")],
+)
 def test_camel_case(text: str, name: str) -> None:
     """A file's name becomes the name of a class."""
     assert camel_case(text) == name
@@ -50,6 +60,9 @@ def test_camel_case(text: str, name: str) -> None:
         ("shop/orders/v1/orders.proto", "shop.orders.v1.orders_pb2", "shop/orders/v1/orders_carrick.py"),
         ("my-shop/order-lines.proto", "my_shop.order_lines_pb2", "my_shop/order_lines_carrick.py"),
         ("orders.proto", "orders_pb2", "orders_carrick.py"),
+        ("a.b/c.d.proto", "a.b.c.d_pb2", "a/b/c/d_carrick.py"),
+        ("old.protodevel", "old_pb2", "old_carrick.py"),
+        ("orders.txt", "orders.txt_pb2", "orders/txt_carrick.py"),
     ],
 )
 def test_modules_follow_protoc(path: str, module: str, output: str) -> None:
@@ -59,7 +72,13 @@ def test_modules_follow_protoc(path: str, module: str, output: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "answer"),
-    [("shop.orders_pb2", True), ("shop.import.orders_pb2", False), ("shop.2fa.login_pb2", False)],
+    [
+        ("shop.orders_pb2", True),
+        ("shop.import.orders_pb2", False),
+        ("shop.2fa.login_pb2", False),
+        ("...v1.a_pb2", True),
+        ("\ufb01_pb2", False),
+    ],
 )
 def test_importable(module: str, answer: bool) -> None:
     """A keyword or a leading digit in a path cannot stand in an import statement."""

@@ -10,19 +10,31 @@ from tests.codegen.compiling import compile_files
 
 
 @pytest.mark.parametrize(
-    ("text", "allowed"),
-    [("", False), ("allow_carrick=true", True), ("allow_carrick=false", False), (" allow_carrick=true ,", True)],
+    ("text", "parameters"),
+    [
+        ("", Parameters()),
+        ("allow_carrick=true", Parameters(allow_carrick=True)),
+        ("allow_carrick=false", Parameters()),
+        (" allow_carrick=true ,", Parameters(allow_carrick=True)),
+        ("relative_imports=true,allow_carrick=true", Parameters(allow_carrick=True, relative_imports=True)),
+    ],
 )
-def test_known_parameters(text: str, allowed: bool) -> None:
-    """Parameters are name=value with commas between; without any, nothing is allowed."""
-    assert parse(text) == Parameters(allow_carrick=allowed)
+def test_known_parameters(text: str, parameters: Parameters) -> None:
+    """Parameters are name=value with commas between; without any, nothing is allowed and imports are absolute."""
+    assert parse(text) == parameters
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("paths=source_relative", 'unknown parameter "paths"; known are: allow_carrick=true|false'),
-        ("allow_carrick=true,typo", 'unknown parameter "typo"; known are: allow_carrick=true|false'),
+        (
+            "paths=source_relative",
+            'unknown parameter "paths"; known are: allow_carrick=true|false, relative_imports=true|false',
+        ),
+        (
+            "allow_carrick=true,typo",
+            'unknown parameter "typo"; known are: allow_carrick=true|false, relative_imports=true|false',
+        ),
         ("allow_carrick", 'parameter "allow_carrick" must be allow_carrick=true or allow_carrick=false'),
         ("allow_carrick=1", 'parameter "allow_carrick=1" must be allow_carrick=true or allow_carrick=false'),
     ],

@@ -14,72 +14,72 @@ from pathlib import Path
 import pytest
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 
+from carrick.generated import GENERATED_VERSION
+from carrick_codegen import _imports
+from carrick_codegen._layout import WIDTH
 from carrick_codegen.plugin import generate
-from tests.codegen.compiling import PROTO, ROOT, WELL_KNOWN, compile_folder
+from tests.codegen.checking import GeneratedTree
+from tests.codegen.compiling import ROOT
 
 GOLDEN = ROOT / "tests" / "codegen" / "golden"
 INPUT = GOLDEN / "input"
 EXPECTED = GOLDEN / "expected"
-INPUTS = sorted(str(path.relative_to(INPUT)) for path in INPUT.rglob("*.proto"))
+
+RELATIVE = ("acme/billing/v1/billing_carrick.py", "acme/names/v1/uses_keywords_carrick.py")
+"""Generated files that are expected for ``relative_imports=true`` as well."""
 
 
 @pytest.fixture(scope="module")
-def request_for_all(tmp_path_factory: pytest.TempPathFactory) -> CodeGeneratorRequest:
-    """The request for all golden contracts at once."""
-    folder = tmp_path_factory.mktemp("golden")
-    shutil.copytree(INPUT, folder, dirs_exist_ok=True)
-    return compile_folder(folder)
+def tree(tmp_path_factory: pytest.TempPathFactory) -> GeneratedTree:
+    """The modules for all golden contracts."""
+    return GeneratedTree(INPUT, tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture(scope="module")
-def generated(request_for_all: CodeGeneratorRequest) -> dict[str, str]:
-    """What the plugin makes of all golden contracts, by path."""
-    response = generate(request_for_all)
-    assert not response.error, response.error
-    files = {file.name: file.content for file in response.file}
+def relative_tree(tmp_path_factory: pytest.TempPathFactory) -> GeneratedTree:
+    """The modules for all golden contracts, with imports relative to each other."""
+    return GeneratedTree(INPUT, tmp_path_factory.mktemp("relative"), "relative_imports=true")
+
+
+def _compare(files: dict[str, str], folder: Path) -> None:
     if os.environ.get("CARRICK_REGENERATE_GOLDEN"):
-        shutil.rmtree(EXPECTED, ignore_errors=True)
-        _write({f"{name}.txt": content for name, content in files.items()}, EXPECTED)
-    return files
-
-
-def _write(files: dict[str, str], folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, content in files.items():
+            path = folder / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, "utf-8")
+    paths = folder.rglob("*.py.txt")
+    expected = {str(path.relative_to(folder)).removesuffix(".txt"): path.read_text("utf-8") for path in paths}
+    assert files.keys() == expected.keys()
     for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, "utf-8")
-
-
-def _expected() -> dict[str, str]:
-    paths = EXPECTED.rglob("*.py.txt")
-    return {str(path.relative_to(EXPECTED)).removesuffix(".txt"): path.read_text("utf-8") for path in paths}
-
-
-def test_golden_files(generated: dict[str, str]) -> None:
-    """Each contract gives the file that is committed beside it, and no other."""
-    expected = _expected()
-    assert generated.keys() == expected.keys()
-    for name, content in generated.items():
         assert content == expected[name], f"{name} differs; see this module's docstring"
 
 
-def test_the_same_request_gives_the_same_bytes(request_for_all: CodeGeneratorRequest) -> None:
+def test_golden_files(tree: GeneratedTree) -> None:
+    """Each contract gives the file that is committed beside it, and no other."""
+    _compare(tree.files, EXPECTED)
+
+
+def test_golden_files_with_relative_imports(relative_tree: GeneratedTree) -> None:
+    """The parameter changes the imports of what is generated in the same run."""
+    _compare({name: relative_tree.files[name] for name in RELATIVE}, GOLDEN / "expected_relative")
+
+
+def test_the_same_request_gives_the_same_bytes(tree: GeneratedTree) -> None:
     """Generating twice, or from files in another order, gives the same response."""
-    reversed_request = CodeGeneratorRequest(
-        file_to_generate=list(request_for_all.file_to_generate)[::-1], proto_file=request_for_all.proto_file
+    reordered = CodeGeneratorRequest(
+        file_to_generate=list(tree.request.file_to_generate)[::-1], proto_file=tree.request.proto_file
     )
-    once, twice, reordered = (
-        generate(request).SerializeToString() for request in (request_for_all, request_for_all, reversed_request)
-    )
-    assert once == twice == reordered
+    responses = {generate(request).SerializeToString() for request in (tree.request, tree.request, reordered)}
+    assert len(responses) == 1
 
 
-def test_hash_seed_does_not_matter(request_for_all: CodeGeneratorRequest) -> None:
+def test_hash_seed_does_not_matter(tree: GeneratedTree) -> None:
     """Processes with different hash seeds write the same bytes."""
     outputs = {
         subprocess.run(
             [sys.executable, "-c", "from carrick_codegen.plugin import main; main()"],
-            input=request_for_all.SerializeToString(),
+            input=tree.request.SerializeToString(),
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             check=True,
@@ -89,36 +89,55 @@ def test_hash_seed_does_not_matter(request_for_all: CodeGeneratorRequest) -> Non
     assert len(outputs) == 1
 
 
-def test_lines_are_short(generated: dict[str, str]) -> None:
-    """No line that could be broken is longer than 110 columns."""
-    long = [line for text in generated.values() for line in text.split("\n") if len(line) > 110]
-    assert [line.lstrip()[:5] for line in long] == ["- one", "- one"], "only list items of comments stay as they are"
+def test_lines_are_short(tree: GeneratedTree) -> None:
+    """No line that could be broken is longer than the width: what is left are words and items of comments."""
+    long = [line.lstrip() for text in tree.files.values() for line in text.split("\n") if len(line) > WIDTH]
+    assert {line[:6] for line in long} <= {"- one ", "https:", "descri"}, long
 
 
-def test_generated_code_is_clean_to_linters(generated: dict[str, str], tmp_path: Path) -> None:
+def test_formatters_change_nothing(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
+    """Generated modules are as ``ruff format`` would have them."""
+    tree.check_format()
+    relative_tree.check_format()
+
+
+def test_linters_find_nothing(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
     """Generated modules import nothing that they do not use, and use nothing undefined."""
-    _write(generated, tmp_path / "gen")
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", "--target-version", "py311"]
-    result = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout
+    tree.check_lint()
+    relative_tree.check_lint()
 
 
-def test_generated_code_imports_and_type_checks(generated: dict[str, str], tmp_path: Path) -> None:
-    """Beside protoc's modules, the generated ones import, define what `__all__` says, and satisfy mypy --strict."""
-    _write(generated, tmp_path / "gen")
-    includes = [f"-I{include}" for include in (INPUT, PROTO, WELL_KNOWN)]
-    outputs = [f"--python_out={tmp_path / 'gen'}", f"--pyi_out={tmp_path / 'gen'}"]
-    _run([sys.executable, "-m", "grpc_tools.protoc", *includes, *outputs, *INPUTS], tmp_path)
-    modules = [name.removesuffix(".py").replace("/", ".") for name in generated]
-    imports = "\n".join(f"from {module} import *" for module in modules)
-    _run([sys.executable, "-c", imports], tmp_path / "gen")
-    flags = ["--strict", "--explicit-package-bases", "--namespace-packages", "--cache-dir", str(tmp_path / "cache")]
-    paths = {"MYPYPATH": f"{tmp_path / 'gen'}:{ROOT / 'framework'}"}
-    _run([sys.executable, "-m", "mypy", "--config-file=", *flags, "gen/acme"], tmp_path, **paths)
+def test_generated_code_imports(tree: GeneratedTree) -> None:
+    """Beside protoc's modules, the generated ones import without a warning, and define what ``__all__`` says."""
+    tree.check_imports()
 
 
-def _run(command: list[str], folder: Path, **environment: str) -> None:
-    result = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, f"{command[:3]}:\n{result.stdout}{result.stderr}"
+def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
+    """Mypy and pyright, both strict, find nothing."""
+    tree.check_types()
+    relative_tree.check_types()
+
+
+def test_relative_imports_need_no_place_on_the_path(tmp_path: Path) -> None:
+    """With relative imports, the generated folder can lie in a package."""
+    contract = 'syntax = "proto3"; package a.v1; service S { rpc Get(M) returns (M); } message M {}'
+    (tmp_path / "proto" / "a" / "v1").mkdir(parents=True)
+    (tmp_path / "proto" / "a" / "v1" / "a.proto").write_text(contract)
+    (tmp_path / "app").mkdir()
+    tree = GeneratedTree(tmp_path / "proto", tmp_path / "app", "relative_imports=true")
+    tree.run(sys.executable, "-c", "from app.gen.a.v1.a_carrick import SClient", PYTHONPATH=str(tmp_path))
+
+
+def test_code_for_a_newer_runtime_says_so_first(tree: GeneratedTree) -> None:
+    """A module generated for the next runtime fails with that sentence, not at a name that this runtime lacks."""
+    text = tree.files["acme/bare/v1/bare_carrick.py"]
+    newer = text.replace("require_runtime(__name__, 1)", "require_runtime(__name__, 2)").replace("Channel", "Conduit")
+    with pytest.raises(
+        ImportError, match=r"^newer was generated for a newer runtime .*: pip install --upgrade carrick$"
+    ):
+        exec(newer, {"__name__": "newer"})  # noqa: S102
+
+
+def test_both_sides_count_versions_alike() -> None:
+    """The plugin generates for the runtime that it is released with."""
+    assert _imports.GENERATED_VERSION == GENERATED_VERSION

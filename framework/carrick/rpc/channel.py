@@ -18,7 +18,7 @@ from carrick.policy.breaker import BreakerState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
 from carrick.rpc.endpoint import Endpoint
-from carrick.rpc.transport import GrpcTransport
+from carrick.rpc.transport import GrpcTransport, Transport
 from carrick.service import Service
 from carrick.stacks import client_stack, endpoint_stack
 
@@ -38,6 +38,7 @@ class Channel:
 
     Belongs to the event loop of its first call. ``policy`` takes the place of the contracts' for all clients on the
     channel, part by part. ``uniform`` gives the random numbers for jitter, from 0 up to 1.
+    ``transport`` takes the place of a gRPC connection to the target, as fakes in tests do.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Channel:
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
         instruments: Instruments | None = None,
+        transport: Transport | None = None,
     ) -> None:
         if not _TARGET(target):
             raise ConfigurationError(f"{target!r} is no target; write host:port, for example 127.0.0.1:8080")
@@ -58,7 +60,7 @@ class Channel:
         self._uniform = uniform
         self._observe = observe
         self._instruments = instruments
-        self._transport = GrpcTransport(target, self._clock)
+        self._transport = transport or GrpcTransport(target, self._clock)
         self._breakers: dict[MethodSpec[Any, Any], BreakerState] = {}
 
     def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:

@@ -1,7 +1,7 @@
 """The two directions of a streaming call over grpc.aio, on the side of the client."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -47,9 +47,9 @@ class RequestSender:
             try:
                 async for request in self._requests:
                     self._check(request)
-                    if not await self._written(request):
+                    if not await self._done(self._write(request)):
                         return
-                await self._call.done_writing()
+                await self._done(self._call.done_writing())
             finally:
                 await close(self._requests)
         except (Exception, asyncio.CancelledError) as error:  # whatever the source raises is for the caller
@@ -58,11 +58,17 @@ class RequestSender:
             self._error = error
             self._call.cancel()
 
-    async def _written(self, request: Message) -> bool:
-        """Write one request; false when the call has ended, which its reader hears of."""
+    async def _write(self, request: Message) -> None:
+        """Write one request. grpc's own ``write``, when the peer ends the call meanwhile, hides its status."""
+        encoded = self._method.encode_request(request)  # before anything is awaited: the source may change it after
+        await self._call.wait_for_connection()
+        await self._call._cython_call.send_serialized_message(encoded)
+
+    async def _done(self, write: Awaitable[None]) -> bool:
+        """Wait for a write; false when the call has ended, which the reader of its responses hears of."""
         try:
-            await self._call.write(request)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await write
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             return False
         except asyncio.CancelledError as error:
             if cancelled(error):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -17,7 +17,7 @@ from carrick.rpc.status import raise_ended
 from carrick.rpc.streaming import RequestSender, Responses
 from carrick.service import Service
 
-__all__ = ["GrpcTransport"]
+__all__ = ["GrpcTransport", "Transport"]
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),  # retries are the stack's, one layer of them
@@ -26,6 +26,18 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),  # a channel's connections are its own
 )
+
+
+class Transport(Protocol):
+    """What makes the calls of a channel to one endpoint."""
+
+    def service(self, method: MethodSpec[Any, Any]) -> Service:
+        """Return the Service at the bottom of a method's stack: it fills in the context's attempt."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it holds; calls under way and later ones end with ``TransportError``."""
+        ...
 
 
 class GrpcTransport:

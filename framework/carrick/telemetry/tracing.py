@@ -8,8 +8,9 @@ microseconds and still hands its trace context on.
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from carrick.context import Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError
 from carrick.event import EventSpec
 from carrick.service import Filter, Service
+from carrick.stream import Concluding, close
 from carrick.trace import Trace
 
 __all__ = ["OpenTelemetry", "tracing_from_environment"]
@@ -63,8 +65,8 @@ class OpenTelemetry:
             parent = _current_span() or ctx.trace
             if not self._sampled(parent):
                 return await service(request, ctx.with_trace(parent or _unsampled()))
-            with self._span(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx)) as (_, position):
-                return await service(request, ctx.with_trace(position))
+            span = self._start(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx))
+            return await _within(span, request, ctx, service)
 
         return traced_call
 
@@ -76,8 +78,7 @@ class OpenTelemetry:
                 return await service(request, ctx)
             name = f"Attempt.{_method(ctx)}"
             attributes = {**_call_attributes(ctx), "rpc.attempt": ctx.attempt.number if ctx.attempt else 1}
-            with self._span(name, SpanKind.CLIENT, ctx.trace, attributes) as (_, position):
-                return await service(request, ctx.with_trace(position))
+            return await _within(self._start(name, SpanKind.CLIENT, ctx.trace, attributes), request, ctx, service)
 
         return traced_attempt
 
@@ -86,9 +87,9 @@ class OpenTelemetry:
 
         async def traced_server(request: Any, ctx: Context, service: Service) -> Any:
             if not self._sampled(ctx.trace):
-                return await _inside(request, ctx.with_trace(ctx.trace or _unsampled()), service)
-            with self._span(_method(ctx), SpanKind.SERVER, ctx.trace, _call_attributes(ctx)) as (_, position):
-                return await _inside(request, ctx.with_trace(position), service)
+                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
+            span = self._start(_method(ctx), SpanKind.SERVER, ctx.trace, _call_attributes(ctx))
+            return await _within(span, request, ctx, _entered(service, span))
 
         return traced_server
 
@@ -98,11 +99,11 @@ class OpenTelemetry:
 
         async def traced_process(request: Any, ctx: Context, service: Service) -> Any:
             if not self._sampled(ctx.trace):
-                return await _inside(request, ctx.with_trace(ctx.trace or _unsampled()), service)
+                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
             own = {**attributes, "messaging.operation.type": "process", "messaging.message.id": ctx.key or ""}
             name = f"process {spec.subject}"
-            with self._span(name, SpanKind.CONSUMER, None, own, link=ctx.trace) as (_, position):
-                return await _inside(request, ctx.with_trace(position), service)
+            span = self._start(name, SpanKind.CONSUMER, None, own, link=ctx.trace)
+            return await _within(span, request, ctx, _entered(service))
 
         return traced_process
 
@@ -116,8 +117,9 @@ class OpenTelemetry:
             "messaging.operation.type": "create",
             "messaging.message.id": event_id,
         }
-        with self._span(f"create {spec.subject}", SpanKind.PRODUCER, parent, attributes) as (_, position):
-            return position
+        span = self._start(f"create {spec.subject}", SpanKind.PRODUCER, parent, attributes)
+        span.end()
+        return _position(span.get_span_context())
 
     def send(self, subject: str, event_id: str, trace: Trace | None) -> AbstractContextManager[None]:
         """Return a block with a span of its own trace that links to where the event was written."""
@@ -132,14 +134,19 @@ class OpenTelemetry:
             "messaging.operation.type": "send",
             "messaging.message.id": event_id,
         }
-        with self._span(f"send {subject}", SpanKind.CLIENT, None, attributes, link=trace):
-            yield
+        span = self._start(f"send {subject}", SpanKind.CLIENT, None, attributes, link=trace)
+        try:
+            with _current(span):
+                yield
+        except BaseException as error:
+            _end(span, error)
+            raise
+        _end(span, None)
 
     def _sampled(self, parent: Trace | None) -> bool:
         return parent.sampled if parent is not None else random.random() < self._ratio
 
-    @contextmanager
-    def _span(
+    def _start(
         self,
         name: str,
         kind: SpanKind,
@@ -147,8 +154,8 @@ class OpenTelemetry:
         attributes: dict[str, AttributeValue],
         *,
         link: Trace | None = None,
-    ) -> Iterator[tuple[Span, Trace]]:
-        with self._tracer.start_as_current_span(
+    ) -> Span:
+        return self._tracer.start_span(
             name,
             context=_otel_context(parent),
             kind=kind,
@@ -156,15 +163,7 @@ class OpenTelemetry:
             links=(Link(_span_context(link)),) if link is not None else None,
             record_exception=False,
             set_status_on_exception=False,
-        ) as span:
-            try:
-                yield span, _position(span.get_span_context())
-            except BaseException as error:
-                code = error.code if isinstance(error, CarrickError) else Code.UNKNOWN
-                span.set_attribute("error.type", code.name if isinstance(error, CarrickError) else type(error).__name__)
-                span.set_attribute("rpc.grpc.status_code", int(code))
-                span.set_status(Status(StatusCode.ERROR, code.name))
-                raise
+        )
 
 
 def tracing_from_environment(service: str, *, sample_ratio: float = 1.0) -> OpenTelemetry | None:
@@ -176,9 +175,71 @@ def tracing_from_environment(service: str, *, sample_ratio: float = 1.0) -> Open
     return OpenTelemetry(provider, sample_ratio=sample_ratio)
 
 
-async def _inside(request: Any, ctx: Context, service: Service) -> Any:
-    with enter(ctx):  # what the handler calls follows this position
-        return await service(request, ctx)
+async def _within(span: Span, request: Any, ctx: Context, service: Service) -> Any:
+    """Run a service inside a span, which ends with the response, or with the stream of responses."""
+    try:
+        with _current(span):
+            reply = await service(request, ctx.with_trace(_position(span.get_span_context())))
+    except BaseException as error:
+        _end(span, error)
+        raise
+    if ctx.method is not None and ctx.method.streams_responses:
+        return Concluding(reply, partial(_end, span))
+    _end(span, None)
+    return reply
+
+
+def _current(span: Span) -> AbstractContextManager[Span]:
+    return otel.use_span(span, record_exception=False, set_status_on_exception=False)
+
+
+def _end(span: Span, error: BaseException | None) -> None:
+    """End a span with what ended it; a stream that its reader left early is no error."""
+    if isinstance(error, GeneratorExit):
+        span.set_attribute("rpc.grpc.status_code", int(Code.CANCELLED))
+    elif error is not None:
+        code = error.code if isinstance(error, CarrickError) else Code.UNKNOWN
+        span.set_attribute("error.type", code.name if isinstance(error, CarrickError) else type(error).__name__)
+        span.set_attribute("rpc.grpc.status_code", int(code))
+        span.set_status(Status(StatusCode.ERROR, code.name))
+    span.end()
+
+
+def _entered(service: Service, span: Span | None = None) -> Service:
+    """Return a service whose context is current while it runs, so that what it calls follows its trace position."""
+
+    async def inside(request: Any, ctx: Context) -> Any:
+        with enter(ctx):
+            reply = await service(request, ctx)
+        return _Entered(reply, ctx, span) if ctx.method is not None and ctx.method.streams_responses else reply
+
+    return inside
+
+
+class _Entered:
+    """A handler's stream, whose context and span are current while the handler works on the next response."""
+
+    def __init__(self, stream: AsyncIterator[Any], ctx: Context, span: Span | None) -> None:
+        self._stream = stream
+        self._ctx = ctx
+        self._span = span
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        with self._inside():
+            return await self._stream.__anext__()
+
+    async def aclose(self) -> None:
+        """Close the handler's stream, inside too."""
+        with self._inside():
+            await close(self._stream)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        with enter(self._ctx), _current(self._span) if self._span else nullcontext():
+            yield
 
 
 def _method(ctx: Context) -> str:

@@ -1,8 +1,9 @@
 """The client class of a service in a generated module."""
 
 from carrick_codegen._comments import docstring
-from carrick_codegen._imports import MessageNames
+from carrick_codegen._deprecation import deprecation
 from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Method, Service
 
 __all__ = ["client"]
@@ -19,7 +20,8 @@ def client(service: Service, messages: MessageNames) -> list[str]:
     """Return the class through which a service is called."""
     comment = service.comment or f"Calls ``{service.full_name}``."
     lines = [
-        f"class {service.name}Client:",
+        *(deprecation(service.full_name) if service.deprecated else []),
+        f"class {service.client}:",
         *docstring(comment, indent=4, width=WIDTH),
         "",
         "    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:",
@@ -54,6 +56,7 @@ def _method(method: Method, messages: MessageNames) -> list[str]:
     else:
         opening, result, calling = "async def", response, "return await"
     return [
+        *(deprecation(method.full_name, indent=4) if method.deprecated else []),
         *Group(f"{opening} {method.python_name}(", parameters, f") -> {result}:").lines(4, expanded=True),
         *docstring(comment, indent=8, width=WIDTH),
         *Group(f"{calling} self._{method.python_name}(", arguments).lines(8),

@@ -1,10 +1,9 @@
 """Proto comments as plain text, and that text as docstrings."""
 
 import re
-import textwrap
 import unicodedata
 
-__all__ = ["cleaned", "docstring"]
+__all__ = ["cleaned", "docstring", "first_paragraph", "one_line"]
 
 _QUOTES = '"""'
 _PREFORMATTED = re.compile(r"\s|[-*+#>|]|[0-9]+[.)]\s")
@@ -16,12 +15,25 @@ _RISKY_QUOTES = re.compile(r'"{3,}|\A"+|"+\Z')
 
 def cleaned(comment: str) -> str:
     """Return a comment without its margin, linter directives, control characters and outer blank lines."""
-    lines = [_printable(line.rstrip()) for line in comment.removeprefix("*").splitlines()]  # of /** ... */
+    lines = [_printable(line).rstrip() for line in comment.removeprefix("*").splitlines()]  # of /** ... */
     kept = [line for line in lines if not line.lstrip().startswith("buf:lint:")]
-    return textwrap.dedent("\n".join(kept)).strip("\n").strip()
+    margin = min((len(line) - len(line.lstrip()) for line in kept if line), default=0)
+    return "\n".join(line[margin:] for line in kept).strip()
+
+
+def first_paragraph(text: str) -> str:
+    """Return the first paragraph of a cleaned comment on one line."""
+    return one_line(text.partition("\n\n")[0])
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with a blank for each run of blanks, line ends and control characters."""
+    return " ".join(cleaned(text).split())
 
 
 def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
     return "".join(char for char in line.expandtabs(4) if unicodedata.category(char) not in {"Cc", "Cs"})
 
 
@@ -44,4 +56,10 @@ def _escaped(text: str) -> str:
 def _wrapped(paragraph: str, width: int) -> str:
     if any(_PREFORMATTED.match(line) for line in paragraph.removeprefix(_QUOTES).split("\n")):
         return paragraph
-    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
+    lines: list[str] = []
+    for word in paragraph.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)

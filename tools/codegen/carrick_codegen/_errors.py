@@ -1,6 +1,6 @@
 """What is wrong with the contracts, gathered so that all of it is told at once."""
 
-from carrick_codegen._source import Location
+from carrick_codegen._source import Location, Place
 
 __all__ = ["ContractErrors", "MalformedRequestError"]
 
@@ -15,9 +15,9 @@ class ContractErrors:
     def __init__(self) -> None:
         self._found: set[tuple[Location, str]] = set()
 
-    def add(self, at: Location, message: str) -> None:
+    def add(self, at: Place, message: str) -> None:
         """Note that what stands ``at`` is wrong; ``message`` says what to write instead."""
-        self._found.add((at, message))
+        self._found.add((at.location, message))
 
     def __bool__(self) -> bool:
         return bool(self._found)

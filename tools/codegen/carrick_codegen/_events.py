@@ -1,17 +1,19 @@
 """Messages with the event option, as the model's events."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor
 
 from carrick_codegen import _event_key, _subject
 from carrick_codegen._errors import ContractErrors
-from carrick_codegen._message_types import message_type
+from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import EVENT, OptionMessage, OptionReader
 from carrick_codegen._request import Contract
+from carrick_codegen._scope import Scope, Wanted
 from carrick_codegen._source import FilePath, Given
-from carrick_codegen.model import Event
-from carrick_codegen.names import constant_name, member_name
+from carrick_codegen.model import Event, MessageType
+from carrick_codegen.names import MEMBERS, constant_name, member_name, public
 
 __all__ = ["EventReader"]
 
@@ -19,35 +21,52 @@ _MESSAGES = 4
 _NESTED = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What an event is called in Python."""
+
+    member: str
+    constant: str
+
+
 class EventReader:
     """Reads the events of all files of a request; no two of them may have one subject."""
 
-    def __init__(self, options: OptionReader, errors: ContractErrors) -> None:
+    def __init__(self, types: MessageTypes, options: OptionReader, errors: ContractErrors) -> None:
+        self._types = types
         self._options = options
         self._errors = errors
         self._subjects: dict[str, Given[str]] = {}
 
-    def read(self, contract: Contract) -> tuple[Event, ...]:
-        """Return a file's events in its own order, nested ones behind the message that they are in."""
-        return tuple(
-            event
+    def read(self, contract: Contract, module: Scope) -> tuple[Event, ...]:
+        """Return a file's events in its own order, nested ones behind the message that they are in.
+
+        Their names in Python are taken from the scope of the file's module.
+        """
+        found = [
+            (message, path, option)
             for message, path in _messages(contract)
             if (option := self._options.read(EVENT, message, contract.source, path)) is not None
-            if (event := self._event(message, option, contract.source.comment(path))) is not None
+        ]
+        names = _names([self._types.of(message) for message, _, _ in found], module)
+        events = (
+            self._event(message, option, name, contract.source.comment(path))
+            for (message, path, option), name in zip(found, names, strict=True)
         )
+        return tuple(event for event in events if event is not None)
 
-    def _event(self, message: Descriptor, option: OptionMessage, comment: str) -> Event | None:
+    def _event(self, message: Descriptor, option: OptionMessage, names: _Names, comment: str) -> Event | None:
         option.refuse_unknown(("subject", "key"), self._errors)
         subject, key = self._subject(message, option), self._key(message, option)
-        reference = message_type(message, option.at, self._errors)
         if subject is None or key is None:
             return None
         return Event(
             full_name=message.full_name,
-            python_name=member_name("_".join(reference.names)),
-            constant=constant_name(*reference.names),
+            python_name=names.member,
+            constant=names.constant,
             comment=comment,
-            message=reference,
+            deprecated=message.GetOptions().deprecated or message.file.GetOptions().deprecated,
+            message=self._types.of(message),
             subject=subject,
             key=key,
         )
@@ -89,6 +108,20 @@ class EventReader:
         if fault is not None:
             self._errors.add(given.at, fault)
         return str(given.value)
+
+
+def _names(messages: list[MessageType], module: Scope) -> list[_Names]:
+    declared = ["_".join(message.names) for message in messages]
+    members = Scope(MEMBERS).names(
+        [
+            Wanted(name, (member_name(*message.names), public(name)))
+            for name, message in zip(declared, messages, strict=True)
+        ]
+    )
+    for member in members:
+        module.name(f"on_{member}")
+    constants = module.names([Wanted(name, (constant_name(name),)) for name in declared])
+    return [_Names(*names) for names in zip(members, constants, strict=True)]
 
 
 def _messages(contract: Contract) -> Iterator[tuple[Descriptor, FilePath]]:

@@ -1,90 +1,83 @@
-"""The imports of a generated file, and the names that its message classes have there."""
+"""The imports of a generated file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import groupby
 
 from carrick_codegen._layout import WIDTH, Group
-from carrick_codegen.model import Event, File, MessageType, Method, Policy
-from carrick_codegen.names import RUNTIME_MODULES, camel_case, module_name
+from carrick_codegen._literals import string
+from carrick_codegen._message_names import Import, MessageNames, Untyped
+from carrick_codegen.model import File, Method, Policy
+from carrick_codegen.names import RUNTIME_MODULES
 
-__all__ = ["MessageNames", "exported", "import_lines"]
+__all__ = ["GENERATED_VERSION", "import_lines"]
+
+GENERATED_VERSION = 1
+"""Version of generated code. Raised when it needs what released runtimes lack; see ``carrick.generated``."""
 
 _FOR_SERVICES = {"ABC", "Any", "Channel", "MethodPolicy", "MethodRoute"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
-_FOR_EVENTS = {"Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
+_FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
+_FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
 
-
-class MessageNames:
-    """The name of each message class in one generated file.
-
-    A class has its own name, unless the file needs that for something else: then its file's name stands in front.
-    """
-
-    def __init__(self, file: File) -> None:
-        outermost = {MessageType(message.module, message.names[:1]) for message in _messages(file)}
-        own_module = module_name(file.path)
-        taken = {*RUNTIME_MODULES, *exported(file), *_members(file)}
-        self._names: dict[MessageType, str] = {}
-        for message in sorted(outermost, key=lambda message: (message.module != own_module, message)):
-            name = _free_name(message, taken)
-            taken.add(name)
-            self._names[message] = name
-
-    def __getitem__(self, message: MessageType) -> str:
-        """Return how to write a message class, ``Outer.Inner`` for a nested one."""
-        outermost = self._names[MessageType(message.module, message.names[:1])]
-        return ".".join((outermost, *message.names[1:]))
-
-    def by_module(self) -> dict[str, list[str]]:
-        """Return what to import from each ``_pb2`` module."""
-        imports: dict[str, list[str]] = {}
-        for message, name in sorted(self._names.items()):
-            declared = message.names[0]
-            imported = declared if name == declared else f"{declared} as {name}"
-            imports.setdefault(message.module, []).append(imported)
-        return imports
-
-
-def _free_name(message: MessageType, taken: set[str]) -> str:
-    name = message.names[0]
-    if name in taken:
-        file = message.module.rpartition(".")[2].removesuffix("_pb2")
-        name = camel_case(file) + name[:1].upper() + name[1:]
-    while name in taken:
-        name += "_"
-    return name
-
-
-def exported(file: File) -> list[str]:
-    """Return the names that a generated file defines, sorted."""
-    names = [method.constant for method in _methods(file)]
-    for service in file.services:
-        names += [f"{service.name}Client", f"{service.name}Servicer"]
-    for event in file.events:
-        names += [event.constant, f"on_{event.python_name}"]
-    if file.events:
-        names.append(file.publisher)
-    return sorted(names)
+_THIRD_PARTY = {"typing_extensions"}
+_NO_TYPES = "  # type: ignore[import-untyped, unused-ignore]"
 
 
 def import_lines(file: File, messages: MessageNames) -> list[str]:
-    """Return the import statements of a generated file: standard library, runtime, messages."""
-    standard: dict[str, list[str]] = {}
-    runtime: dict[str, list[str]] = {}
-    for name in sorted(_needed(file)):
-        module = RUNTIME_MODULES[name]
-        section = runtime if module.partition(".")[0] == "carrick" else standard
-        section.setdefault(module, []).append(name)
-    sections = [list(_statements(section)) for section in (standard, runtime, messages.by_module()) if section]
-    return "\n\n".join("\n".join(section) for section in sections).split("\n")
+    """Return the imports of a generated file: standard library, check of the runtime, runtime, messages."""
+    standard: list[Import] = []
+    others = [_runtime_import("require_runtime")]
+    runtime: list[Import] = []
+    for name in _needed(file) | (_FOR_UNTYPED if messages.untyped else set()):
+        needed = _runtime_import(name)
+        is_ours = needed.module.partition(".")[0] == "carrick"
+        section = runtime if is_ours else others if needed.module in _THIRD_PARTY else standard
+        section.append(needed)
+    sections = [
+        _statements(standard),
+        _statements(others),
+        [f"require_runtime(__name__, {GENERATED_VERSION})"],
+        _statements(runtime),
+        _statements(messages.imports),
+        _untyped_classes(messages.untyped, relative_to="__package__" if file.relative_imports else None),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
 
 
-def _statements(imports: dict[str, list[str]]) -> Iterator[str]:
-    for module, names in sorted(imports.items()):
-        one_line = f"from {module} import {', '.join(names)}"
-        if len(one_line) <= WIDTH:
-            yield one_line
-        else:
-            yield from Group(f"from {module} import (", names).lines(expanded=True)
+def _runtime_import(name: str) -> Import:
+    return Import(RUNTIME_MODULES[name], name, name, has_types=True)
+
+
+def _statements(imports: Iterable[Import]) -> list[str]:
+    return [
+        line
+        for (module, has_types), group in groupby(sorted(imports), key=lambda each: (each.module, each.has_types))
+        for line in _statement(module, [_imported(each) for each in group], "" if has_types else _NO_TYPES)
+    ]
+
+
+def _statement(module: str, names: list[str], comment: str) -> list[str]:
+    one_line = f"from {module} import {', '.join(names)}"
+    if len(one_line) <= WIDTH:
+        return [one_line + comment]
+    opening, *rest = Group(f"from {module} import (", names).lines(expanded=True)
+    return [opening + comment, *rest]
+
+
+def _imported(each: Import) -> str:
+    return each.declared if each.name == each.declared else f"{each.declared} as {each.name}"
+
+
+def _untyped_classes(classes: Iterable[Untyped], relative_to: str | None) -> list[str]:
+    """Return the classes that are found by full name. A type checker takes each for a class with any fields."""
+    declared, found = [], []
+    for each in classes:
+        docstring = f'"""``{each.full_name}``, of whose fields type checkers know nothing."""'
+        declared += ["", f"    class {each.name}(UntypedMessage):", f"        {docstring}"]
+        package = [] if relative_to is None else [relative_to]
+        arguments = [string(each.module), string(each.full_name), *package]
+        found += Group(f"{each.name} = message_class(", arguments).lines(4)
+    return ["if TYPE_CHECKING:", *declared, "", "else:", *found] if found else []
 
 
 def _needed(file: File) -> set[str]:
@@ -93,11 +86,18 @@ def _needed(file: File) -> set[str]:
         needed |= _FOR_SERVICES
     if file.events:
         needed |= _FOR_EVENTS
-    for method in _methods(file):
+    for method in (method for service in file.services for method in service.methods):
         needed |= _FOR_METHODS | _for_shape(method) | _for_policy(method.policy)
         if method.idempotency_level is not None:
             needed.add("IdempotencyLevel")
+    if _has_deprecations(file):
+        needed.add("deprecated")
     return needed
+
+
+def _has_deprecations(file: File) -> bool:
+    services = any(each.deprecated or any(method.deprecated for method in each.methods) for each in file.services)
+    return services or any(event.deprecated for event in file.events)
 
 
 def _for_shape(method: Method) -> set[str]:
@@ -120,21 +120,3 @@ def _for_policy(policy: Policy) -> set[str]:
     if policy.idempotency is not None:
         needed |= {"IdempotencyOptions", "KeyRule"}
     return needed
-
-
-def _methods(file: File) -> Iterator[Method]:
-    for service in file.services:
-        yield from service.methods
-
-
-def _members(file: File) -> Iterator[str]:
-    owners: Iterable[Method | Event] = (*_methods(file), *file.events)
-    for owner in owners:
-        yield owner.python_name
-
-
-def _messages(file: File) -> Iterator[MessageType]:
-    for method in _methods(file):
-        yield from (method.request, method.response)
-    for event in file.events:
-        yield event.message

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["WIDTH", "Group"]
+__all__ = ["WIDTH", "Group", "tuple_lines"]
 
-WIDTH = 110
+WIDTH = 120
+"""Columns of a line. At this width, ``ruff format`` leaves generated code as it is."""
+
 _STEP = 4
 
 
@@ -40,3 +42,12 @@ def _item(item: str | Group, indent: int) -> list[str]:
     if isinstance(item, str):
         return [f"{' ' * indent}{item},"]
     return item.lines(indent, after=",")
+
+
+def tuple_lines(opening: str, items: Sequence[str | Group], indent: int = 0) -> list[str]:
+    """Return a tuple, one item a line; formatters put a single one on the line of the parentheses where it fits."""
+    if len(items) == 1:
+        one_line = f"{' ' * indent}{Group(opening, items, ',)').flat()}"
+        if len(one_line) <= WIDTH:
+            return [one_line]
+    return Group(opening, items).lines(indent, expanded=True)

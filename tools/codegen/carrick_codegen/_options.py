@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from carrick_codegen._errors import ContractErrors
-from carrick_codegen._source import FilePath, Given, Location, SourceMap
+from carrick_codegen._source import FilePath, Given, Place, SourceMap
 
 __all__ = ["EVENT", "FILE", "METHOD", "SERVICE", "OptionMessage", "OptionReader"]
 
@@ -37,6 +37,8 @@ EVENT = _Kind("carrick.v1.event", "google.protobuf.MessageOptions", 7)
 class _Element(Protocol):
     """A descriptor."""
 
+    has_options: bool
+
     def GetOptions(self) -> Message: ...  # noqa: N802 - protobuf's name
 
 
@@ -50,7 +52,7 @@ class OptionMessage:
         self._path = path
 
     @property
-    def at(self) -> Location:
+    def at(self) -> Place:
         """Where the option stands."""
         return self._source.at(self._path)
 
@@ -94,15 +96,25 @@ class OptionReader:
 
     def __init__(self, pool: DescriptorPool) -> None:
         self._pool = pool
+        self._kinds: dict[_Kind, tuple[Any, type[Message]] | None] = {}
 
     def read(self, kind: _Kind, element: _Element, source: SourceMap, path: FilePath) -> OptionMessage | None:
         """Return the option of this kind on the element that stands at ``path``; None when it has none."""
-        try:
-            extension: Any = self._pool.FindExtensionByName(kind.extension)
-            options_type = GetMessageClass(self._pool.FindMessageTypeByName(kind.options))
-        except KeyError:  # no contract in the request imports carrick/v1/options.proto
+        if not element.has_options:
             return None
-        options = options_type.FromString(element.GetOptions().SerializeToString())
+        found = self._kinds[kind] if kind in self._kinds else self._kinds.setdefault(kind, self._find(kind))
+        if found is None:
+            return None
+        extension, options_type = found
+        options: Any = options_type.FromString(element.GetOptions().SerializeToString())
         if not options.HasExtension(extension):
             return None
         return OptionMessage(options.Extensions[extension], source, (*path, kind.field, extension.number))
+
+    def _find(self, kind: _Kind) -> tuple[Any, type[Message]] | None:
+        """Return an extension and the class of the options that it extends; None when no contract imports it."""
+        try:
+            extension = self._pool.FindExtensionByName(kind.extension)
+            return extension, GetMessageClass(self._pool.FindMessageTypeByName(kind.options))
+        except KeyError:
+            return None

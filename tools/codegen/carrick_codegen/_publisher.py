@@ -1,8 +1,9 @@
 """What a generated module has for events: the class that publishes them and the functions that pair handlers."""
 
 from carrick_codegen._comments import docstring
-from carrick_codegen._imports import MessageNames
+from carrick_codegen._deprecation import deprecation
 from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Event, File
 
 __all__ = ["publisher", "subscription"]
@@ -38,9 +39,10 @@ def _method(event: Event, messages: MessageNames) -> list[str]:
 def subscription(event: Event, messages: MessageNames) -> list[str]:
     """Return the function that pairs an event with its handler."""
     message = messages[event.message]
-    parameter = f"handler: Callable[[{message}, Context], Awaitable[None]]"
+    parameter = Group("handler: Callable[", [Group("[", [message, "Context"], "]"), "Awaitable[None]"], "]")
     summary = f"Pair ``{event.full_name}`` with what handles it."
     return [
+        *(deprecation(event.full_name) if event.deprecated else []),
         *Group(f"def on_{event.python_name}(", [parameter], f") -> EventRoute[{message}]:").lines(),
         *docstring(summary, indent=4, width=WIDTH),
         *Group("return EventRoute(", [event.constant, "handler"]).lines(4),

@@ -1,8 +1,8 @@
 """The servicer class of a service in a generated module."""
 
 from carrick_codegen._comments import docstring
-from carrick_codegen._imports import MessageNames
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, tuple_lines
+from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Method, Service
 
 __all__ = ["servicer"]
@@ -11,7 +11,7 @@ __all__ = ["servicer"]
 def servicer(service: Service, messages: MessageNames) -> list[str]:
     """Return the abstract class that a service's handlers implement."""
     comment = service.comment or f"Answers the calls of ``{service.full_name}``."
-    lines = [f"class {service.name}Servicer(ABC):", *docstring(comment, indent=4, width=WIDTH)]
+    lines = [*Group(f"class {service.servicer}(", ["ABC"], "):").lines(), *docstring(comment, indent=4, width=WIDTH)]
     for method in service.methods:
         lines += ["", "    @abstractmethod", *_method(method, messages)]
     return [*lines, "", *_routes(service)]
@@ -33,5 +33,5 @@ def _routes(service: Service) -> list[str]:
     return [
         "    def routes(self) -> tuple[MethodRoute[Any, Any], ...]:",
         '        """Pair each method with what handles it."""',
-        *Group("return (", routes).lines(8, expanded=True),
+        *tuple_lines("return (", routes, 8),
     ]

@@ -1,18 +1,17 @@
 """Services with their methods, as the model's."""
 
-from collections.abc import Sequence
-
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from carrick_codegen import _policy
 from carrick_codegen._errors import ContractErrors
-from carrick_codegen._message_types import message_type
+from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import FILE, METHOD, SERVICE, OptionMessage, OptionReader
 from carrick_codegen._request import Contract
-from carrick_codegen._source import FilePath, Location
-from carrick_codegen.model import Event, Method, Policy, Service
-from carrick_codegen.names import constant_name, member_name
+from carrick_codegen._scope import Scope, Wanted
+from carrick_codegen._source import FilePath
+from carrick_codegen.model import Method, Policy, Service
+from carrick_codegen.names import MEMBERS, constant_name, member_name, public
 
 __all__ = ["ServiceReader"]
 
@@ -20,33 +19,46 @@ _SERVICES = 6
 _METHODS = 2
 
 
+_CLASSES = ("Client", "Servicer")
+"""What is behind a service's name in the names of its classes."""
+
+
 class ServiceReader:
-    """Reads the services of one file, which may have events with specifications of their own."""
+    """Reads the services of one file, whose names in Python are taken from the scope of its module."""
 
     def __init__(
-        self, contract: Contract, events: Sequence[Event], options: OptionReader, errors: ContractErrors
+        self, contract: Contract, module: Scope, types: MessageTypes, options: OptionReader, errors: ContractErrors
     ) -> None:
-        self._contract = contract
-        methods = (method for service in contract.file.services_by_name.values() for method in service.methods)
-        self._constants = [event.constant for event in events] + [constant_name(method.name) for method in methods]
+        self._services = tuple(contract.file.services_by_name.values())
         self._source = contract.source
+        self._types = types
         self._options = options
         self._errors = errors
+        self._classes = {
+            kind: [module.name(public(f"{each.name}{kind}")) for each in self._services] for kind in _CLASSES
+        }
+        self._constants = _constants([method for each in self._services for method in each.methods], module)
         self._policy = self._level(options.read(FILE, contract.file, contract.source, ()), Policy())
+        self._deprecated = bool(contract.file.GetOptions().deprecated)
 
     def read(self) -> tuple[Service, ...]:
         """Return the file's services in its own order."""
-        services = self._contract.file.services_by_name.values()
-        return tuple(self._service(service, (_SERVICES, index)) for index, service in enumerate(services))
+        return tuple(self._service(index) for index in range(len(self._services)))
 
-    def _service(self, service: ServiceDescriptor, path: FilePath) -> Service:
+    def _service(self, index: int) -> Service:
+        service, path = self._services[index], (_SERVICES, index)
         policy = self._level(self._options.read(SERVICE, service, self._source, path), self._policy)
+        deprecated = self._deprecated or service.GetOptions().deprecated
+        names = _members(service)
         return Service(
-            name=service.name,
             full_name=service.full_name,
+            client=self._classes["Client"][index],
+            servicer=self._classes["Servicer"][index],
             comment=self._source.comment(path),
+            deprecated=deprecated,
             methods=tuple(
-                self._method(method, policy, (*path, _METHODS, index)) for index, method in enumerate(service.methods)
+                self._method(method, name, policy, deprecated, (*path, _METHODS, number))
+                for number, (method, name) in enumerate(zip(service.methods, names, strict=True))
             ),
         )
 
@@ -58,41 +70,50 @@ class ServiceReader:
         policy = option.part("policy")
         return inherited if policy is None else _policy.merge(inherited, _policy.read(policy, self._errors))
 
-    def _method(self, method: MethodDescriptor, inherited: Policy, path: FilePath) -> Method:
+    def _method(
+        self, method: MethodDescriptor, name: str, inherited: Policy, deprecated: bool, path: FilePath
+    ) -> Method:
         option = self._options.read(METHOD, method, self._source, path)
         policy = inherited if option is None else _policy.merge(inherited, _policy.read(option, self._errors))
         _policy.check(policy, self._errors)
-        at = self._source.at(path)
-        self._refuse_key_of_stream(method, policy, at)
-        service = method.containing_service
+        self._refuse_key_of_stream(method, policy, path)
         return Method(
             name=method.name,
-            full_name=f"{service.full_name}/{method.name}",
+            full_name=f"{method.containing_service.full_name}/{method.name}",
             streams_requests=method.client_streaming,
             streams_responses=method.server_streaming,
-            python_name=member_name(method.name),
-            constant=self._constant(method),
+            python_name=name,
+            constant=self._constants[method.full_name],
             comment=self._source.comment(path),
-            request=message_type(method.input_type, at, self._errors),
-            response=message_type(method.output_type, at, self._errors),
+            request=self._types.of(method.input_type),
+            response=self._types.of(method.output_type),
             idempotency_level=_idempotency_level(method),
+            deprecated=deprecated or method.GetOptions().deprecated,
             policy=policy,
         )
 
-    def _refuse_key_of_stream(self, method: MethodDescriptor, policy: Policy, at: Location) -> None:
+    def _refuse_key_of_stream(self, method: MethodDescriptor, policy: Policy, path: FilePath) -> None:
         if policy.idempotency is not None and (method.client_streaming or method.server_streaming):
             self._errors.add(
-                at,
+                self._source.at(path),
                 f"method {method.full_name} is streaming and cannot have an idempotency key: there is no one request "
                 "and reply to keep; give the idempotency policy to the unary methods only",
             )
 
-    def _constant(self, method: MethodDescriptor) -> str:
-        """Name a method's specification after it; after its service too, where the file has another of that name."""
-        constant = constant_name(method.name)
-        if self._constants.count(constant) == 1:
-            return constant
-        return constant_name(method.containing_service.name, method.name)
+
+def _constants(methods: list[MethodDescriptor], module: Scope) -> dict[str, str]:
+    """Name the specifications of methods after them; after their services too, where that name is another's."""
+    wanted = [
+        Wanted(each.name, (constant_name(each.name), constant_name(each.containing_service.name, each.name)))
+        for each in methods
+    ]
+    return dict(zip((each.full_name for each in methods), module.names(wanted), strict=True))
+
+
+def _members(service: ServiceDescriptor) -> list[str]:
+    """Name the methods of a service's classes: snake case, or as in the contract where that name is another's."""
+    wanted = [Wanted(method.name, (member_name(method.name), public(method.name))) for method in service.methods]
+    return Scope(MEMBERS).names(wanted)
 
 
 def _idempotency_level(method: MethodDescriptor) -> str | None:

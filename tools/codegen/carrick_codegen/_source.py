@@ -1,13 +1,17 @@
 """Where things stand in a contract file, and what its comments say about them."""
 
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, takewhile
 from typing import Generic, TypeVar
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
 
 from carrick_codegen._comments import cleaned
 
-__all__ = ["FilePath", "Given", "Location", "SourceMap"]
+__all__ = ["FilePath", "Given", "Location", "Place", "SourceMap"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -17,7 +21,7 @@ FilePath = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a contract file; lines and columns count from 1."""
+    """Line and column in a contract file; both count from 1."""
 
     path: str
     line: int = 1
@@ -28,11 +32,27 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where an element stands. It is looked up when it is told, which is hardly ever."""
+
+    source: "SourceMap"
+    path: FilePath
+
+    @property
+    def location(self) -> Location:
+        """Line and column."""
+        return self.source.location(self.path)
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+
+@dataclass(frozen=True, slots=True)
 class Given(Generic[T_co]):
     """A value that a contract gives, with the place where it does."""
 
     value: T_co
-    at: Location
+    at: Place
 
 
 class SourceMap:
@@ -40,11 +60,13 @@ class SourceMap:
 
     def __init__(self, file: FileDescriptorProto) -> None:
         self.path = file.name
-        self._entries: dict[FilePath, SourceCodeInfo.Location] = {}
-        for entry in file.source_code_info.location:
-            self._entries.setdefault(tuple(entry.path), entry)
+        self._recorded = file.source_code_info.location
 
-    def at(self, path: FilePath) -> Location:
+    def at(self, path: FilePath) -> Place:
+        """Return the place of ``path``."""
+        return Place(self, path)
+
+    def location(self, path: FilePath) -> Location:
         """Return where ``path`` stands: itself, else its first recorded part, else what it is a part of."""
         entry = self._entries.get(path) or self._first_below(path) or self._nearest_above(path)
         if entry is None:
@@ -53,18 +75,38 @@ class SourceMap:
 
     def comment(self, path: FilePath) -> str:
         """Return the comment above ``path``, or else the one behind it; empty when there is none."""
-        entry = self._entries.get(path)
+        entry = self._commented.get(path)
         if entry is None:
             return ""
         return cleaned(entry.leading_comments) or cleaned(entry.trailing_comments)
 
+    @cached_property
+    def _commented(self) -> dict[FilePath, SourceCodeInfo.Location]:
+        return _by_path(entry for entry in self._recorded if entry.leading_comments or entry.trailing_comments)
+
+    @cached_property
+    def _entries(self) -> dict[FilePath, SourceCodeInfo.Location]:
+        return _by_path(self._recorded)
+
+    @cached_property
+    def _paths(self) -> list[FilePath]:
+        return sorted(self._entries)
+
     def _first_below(self, path: FilePath) -> SourceCodeInfo.Location | None:
-        below = (entry for key, entry in self._entries.items() if key[: len(path)] == path)
-        return min(below, key=_start, default=None)
+        after = islice(self._paths, bisect_left(self._paths, path), None)
+        below = takewhile(lambda key: key[: len(path)] == path, after)
+        return min((self._entries[key] for key in below), key=_start, default=None)
 
     def _nearest_above(self, path: FilePath) -> SourceCodeInfo.Location | None:
         above = (self._entries.get(path[:length]) for length in range(len(path) - 1, -1, -1))
         return next((entry for entry in above if entry is not None), None)
+
+
+def _by_path(entries: Iterable[SourceCodeInfo.Location]) -> dict[FilePath, SourceCodeInfo.Location]:
+    found: dict[FilePath, SourceCodeInfo.Location] = {}
+    for entry in entries:
+        found.setdefault(tuple(entry.path), entry)
+    return found
 
 
 def _start(entry: SourceCodeInfo.Location) -> tuple[int, ...]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 
-from carrick_codegen._imports import MessageNames
-from carrick_codegen._layout import Group
+from carrick_codegen._comments import first_paragraph
+from carrick_codegen._exports import EVENTS
+from carrick_codegen._layout import Group, tuple_lines
+from carrick_codegen._literals import string
+from carrick_codegen._message_names import MessageNames
 from carrick_codegen._source import Given
-from carrick_codegen.model import Breaker, Event, Idempotency, Method, Policy, Retry, Service
+from carrick_codegen.model import Breaker, Event, File, Idempotency, Method, Policy, Retry, Service
 
-__all__ = ["event_spec", "method_spec"]
+__all__ = ["event_list", "event_spec", "method_spec"]
 
 Argument = str | Group
 
@@ -31,15 +34,26 @@ def method_spec(service: Service, method: Method, messages: MessageNames) -> lis
     return Group(f"{method.constant} = MethodSpec(", arguments).lines(expanded=True)
 
 
-def event_spec(event: Event, messages: MessageNames) -> list[str]:
+def event_spec(file: File, event: Event, messages: MessageNames) -> list[str]:
     """Return the constant of an event."""
-    arguments = [
+    arguments: list[Argument] = [
         f'full_name="{event.full_name}"',
         f'subject="{event.subject}"',
         f'key="{event.key}"',
         f"message={messages[event.message]}",
+        f"source={string(file.path)}",
     ]
+    if description := first_paragraph(event.comment):
+        arguments.append(f"description={string(description)}")
+    if event.deprecated:
+        arguments.append("deprecated=True")
     return Group(f"{event.constant} = EventSpec(", arguments).lines(expanded=True)
+
+
+def event_list(file: File) -> list[str]:
+    """Return the constant that lists the events of a file."""
+    constants = [event.constant for event in file.events]
+    return tuple_lines(f"{EVENTS}: tuple[EventSpec[Any], ...] = (", constants)
 
 
 def _policy(policy: Policy) -> list[Argument]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from carrick_codegen._source import Given, Location
+from carrick_codegen._source import Given, Place
 
 __all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "Policy", "Retry", "Service"]
 
@@ -11,7 +11,7 @@ __all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "
 class Retry:
     """What a contract gives of ``carrick.v1.RetryPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     max_attempts: Given[int] | None = None
     initial_backoff: Given[float] | None = None
     max_backoff: Given[float] | None = None
@@ -24,7 +24,7 @@ class Retry:
 class Breaker:
     """What a contract gives of ``carrick.v1.BreakerPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     failure_ratio: Given[float] | None = None
     window: Given[float] | None = None
     min_calls: Given[int] | None = None
@@ -36,7 +36,7 @@ class Breaker:
 class Idempotency:
     """What a contract gives of ``carrick.v1.IdempotencyPolicy``; times in seconds."""
 
-    at: Location
+    at: Place
     key: Given[str] | None = None
     """OPTIONAL or REQUIRED; always there in a policy of a method."""
     expiry: Given[float] | None = None
@@ -52,12 +52,19 @@ class Policy:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class MessageType:
-    """A message class: the ``_pb2`` module of the file that declares it, and its names from the outermost in."""
+    """A message class."""
 
     module: str
+    """The ``_pb2`` module of the file that declares it."""
     names: tuple[str, ...]
+    """Its names from the outermost in."""
+    full_name: str
+    same_run: bool
+    """Whether its file is generated in the same run."""
+    has_stub: bool
+    """Whether type checkers can read protoc's stub of the module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,8 @@ class Method:
     response: MessageType
     idempotency_level: str | None
     """NO_SIDE_EFFECTS or IDEMPOTENT; None when the contract does not say."""
+    deprecated: bool
+    """Whether the contract says so of the method, its service or its file."""
     policy: Policy
 
 
@@ -83,9 +92,14 @@ class Method:
 class Service:
     """One service."""
 
-    name: str
     full_name: str
+    client: str
+    """Name of the class that calls it."""
+    servicer: str
+    """Name of the class that answers its calls."""
     comment: str
+    deprecated: bool
+    """Whether the contract says so of the service or its file."""
     methods: tuple[Method, ...]
 
 
@@ -97,6 +111,8 @@ class Event:
     python_name: str
     constant: str
     comment: str
+    deprecated: bool
+    """Whether the contract says so of the message or its file."""
     message: MessageType
     subject: str
     key: str
@@ -109,6 +125,8 @@ class File:
     path: str
     output: str
     """Path of the generated file."""
+    relative_imports: bool
+    """Whether modules of the same run are imported relative to the generated one."""
     publisher: str
     """Name of the class that publishes the file's events."""
     comment: str

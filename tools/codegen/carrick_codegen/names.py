@@ -2,16 +2,20 @@
 
 import keyword
 import re
-from pathlib import PurePosixPath
+import unicodedata
+from functools import cache
 
 __all__ = [
+    "MEMBERS",
     "RUNTIME_MODULES",
     "camel_case",
     "constant_name",
     "importable",
+    "is_plain",
     "member_name",
     "module_name",
     "output_path",
+    "public",
     "snake_case",
 ]
 
@@ -23,6 +27,8 @@ RUNTIME_MODULES = {
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Any": "typing",
+    "TYPE_CHECKING": "typing",
+    "deprecated": "typing_extensions",
     "BreakerOptions": "carrick",
     "Code": "carrick",
     "Context": "carrick",
@@ -37,6 +43,9 @@ RUNTIME_MODULES = {
     "MethodRoute": "carrick",
     "MethodSpec": "carrick",
     "RetryOptions": "carrick",
+    "UntypedMessage": "carrick.generated",
+    "message_class": "carrick.generated",
+    "require_runtime": "carrick.generated",
     "Outbox": "carrick.outbox",
     "Channel": "carrick.rpc",
     "ResponseStream": "carrick.rpc",
@@ -46,36 +55,48 @@ RUNTIME_MODULES = {
     "frozenset": "builtins",
     "str": "builtins",
     "tuple": "builtins",
+    # Defined by the generated module itself:
+    "EVENTS": "",
 }
-"""Every name that generated code may use, and the module that it comes from."""
+"""Every name that generated code may use, and the module that it comes from. No name of a contract hides one."""
 
-_MEMBERS = {"routes", "_outbox"}
-"""What generated classes define themselves."""
+MEMBERS = {*RUNTIME_MODULES, "routes"}
+"""What no method of a generated class is called: what annotations in it refer to, and what it defines itself."""
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
+@cache
 def snake_case(name: str) -> str:
     """Return ``get_http_status`` for ``GetHTTPStatus``."""
     return _WORD_START.sub("_", name).lower()
 
 
 def camel_case(text: str) -> str:
-    """Return ``OrderLines`` for ``order_lines``, ``order-lines`` or ``order.lines``."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^0-9A-Za-z]+", text))
+    """Return ``OrderLines`` for ``order_lines``, ``order-lines`` or ``order.lines``; never a digit in front."""
+    camel = "".join(word[:1].upper() + word[1:] for word in re.split(r"[^0-9A-Za-z]+", text))
+    return f"X{camel}" if camel[:1].isdigit() else camel
 
 
-def member_name(name: str) -> str:
+def public(name: str) -> str:
+    """Return a name of a contract as one that Python can define and others may use.
+
+    Underscores in front would make it private, or have classes mangle it; a keyword gets one behind.
+    """
+    name = f"x{name}" if name.startswith("_") else name
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def member_name(*names: str) -> str:
     """Return the name of a generated class's method: snake case, with an underscore behind it where it is taken."""
-    member = snake_case(name)
-    taken = keyword.iskeyword(member) or member in _MEMBERS or member in RUNTIME_MODULES
-    is_special = member.startswith("__") and member.endswith("__")
-    return f"{member}_" if taken or is_special else member
+    member = public("_".join(snake_case(name) for name in names))
+    return f"{member}_" if member in MEMBERS else member
 
 
 def constant_name(*names: str) -> str:
     """Return the name of a specification: ``PLACE_ORDER`` for ``PlaceOrder``."""
     constant = "_".join(snake_case(name) for name in names).upper()
+    constant = f"X{constant}" if constant.startswith("_") else constant
     return f"{constant}_" if constant in RUNTIME_MODULES else constant
 
 
@@ -90,9 +111,18 @@ def output_path(path: str) -> str:
 
 
 def _module_stem(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix("")).replace("-", "_").replace("/", ".")
+    stem = path.removesuffix(".protodevel").removesuffix(".proto")
+    return stem.replace("-", "_").replace("/", ".")
 
 
 def importable(module: str) -> bool:
-    """Tell whether a module's dotted name can stand in an import statement."""
-    return all(part.isidentifier() and not keyword.iskeyword(part) for part in module.split("."))
+    """Tell whether a module's dotted name, or one relative to a package, can stand in an import statement."""
+    return all(
+        part.isidentifier() and not keyword.iskeyword(part) and unicodedata.normalize("NFKC", part) == part
+        for part in module.lstrip(".").split(".")
+    )
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether a message of this name is an attribute that code may use, in its module or in an outer message."""
+    return not keyword.iskeyword(name) and not name.startswith("_") and name != "DESCRIPTOR"
