@@ -7,7 +7,7 @@ REAL   := build/real-protos/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated bench-rpc bench-codegen real-protos lock clean
+.PHONY: help setup demo test check format generate check-generated bench-rpc bench-codegen real-protos torture-codegen lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ check-generated: $(READY) ## fail when the committed generated code is out of da
 
 real-protos: $(READY) $(REAL) ## generate for contracts of others, and count what came of them
 	@$(BIN)/python -m tests.codegen.real
+
+torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
+	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
 
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)

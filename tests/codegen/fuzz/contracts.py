@@ -14,7 +14,7 @@ from tests.codegen.fuzz.names import COMMENTS, FOLDERS, IDENTIFIERS, PACKAGES
 from tests.codegen.fuzz.policies import add_options, add_policies
 from tests.codegen.fuzz.symbols import Symbols, joined
 
-__all__ = ["contracts", "request_for"]
+__all__ = ["contracts", "proto_of", "request_for"]
 
 _EDITIONS = {"2023": Edition.EDITION_2023, "2024": Edition.EDITION_2024}
 _SYNTAXES = ("proto2", "proto3", *_EDITIONS)
@@ -31,12 +31,13 @@ def contracts(draw: Callable[[Any], Any], *, sensible: bool, root: str = "") -> 
 
 def request_for(contracts: FileDescriptorSet) -> CodeGeneratorRequest:
     """Return the request to generate for contracts, as a compiler makes it: with all that they import."""
-    imported = map(_proto, (descriptor_pb2.DESCRIPTOR, options_pb2.DESCRIPTOR))
+    imported = map(proto_of, (descriptor_pb2.DESCRIPTOR, options_pb2.DESCRIPTOR))
     wanted = [file.name for file in contracts.file]
     return CodeGeneratorRequest(file_to_generate=wanted, proto_file=[*imported, *contracts.file])
 
 
-def _proto(descriptor: Any) -> FileDescriptorProto:
+def proto_of(descriptor: Any) -> FileDescriptorProto:
+    """Return a file as a compiler hands it out."""
     file = FileDescriptorProto()
     descriptor.CopyToProto(file)
     return file
@@ -67,7 +68,7 @@ class _Builder:
             self._service(file, messages)
         add_options(self._draw, file)
         if self._draw(st.booleans()):
-            add_policies(self._draw, file, len(self.files), sensible=sensible)
+            add_policies(self._draw, file, ".".join([*self._root, f"file{len(self.files)}"]), sensible=sensible)
         self._comments(file)
         self.files.append(file)
 

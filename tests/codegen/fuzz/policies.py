@@ -75,17 +75,17 @@ def add_options(draw: Draw, file: FileDescriptorProto) -> None:
     methods = [method for service in file.service for method in service.method]
     elements: list[Any] = [file, *file.message_type, *file.service, *methods]
     for element in elements:
-        if draw(st.integers(0, 4)) == 0:
+        if draw(st.integers(0, 4)) == 4:
             element.options.deprecated = True
     for method in methods:
         if level := draw(st.sampled_from([None, MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS])):
             method.options.idempotency_level = level
 
 
-def add_policies(draw: Draw, file: FileDescriptorProto, number: int, *, sensible: bool) -> None:
+def add_policies(draw: Draw, file: FileDescriptorProto, topic: str, *, sensible: bool) -> None:
     """Give some elements options of Carrick's, and import those, which an edition 2024 file may do in two ways.
 
-    ``number`` is the file's among the contracts: its events have subjects of their own.
+    The subjects of its events begin with ``topic``.
     """
     in_two_ways = file.edition == Edition.EDITION_2024
     imports = file.option_dependency if in_two_ways and draw(st.booleans()) else file.dependency
@@ -103,7 +103,7 @@ def add_policies(draw: Draw, file: FileDescriptorProto, number: int, *, sensible
                     _option(method.options, options_pb2.method).idempotency.CopyFrom(draw(_SENSIBLE_KEYS))
     for index, message in enumerate(file.message_type):
         if draw(st.booleans()):
-            _add_event(draw, message, f"file{number}.message{index}.v1", sensible)
+            _add_event(draw, message, f"{topic}.message{index}.v1", sensible)
 
 
 def _option(options: Any, extension: Any) -> Any:

@@ -39,9 +39,13 @@ def compile_faults(generated: Generated) -> Iterator[str]:
 
 def call_faults(generated: Generated) -> Called:
     """Import each module in a process of its own, and call all its methods."""
+    services = {
+        file.name: [f"{file.package}.{service.name}".lstrip(".") for service in file.service]
+        for file in generated.files.file
+    }
     result = subprocess.run(
-        [sys.executable, "-P", "-W", "error", str(PROBE)],
-        input=json.dumps(list(generated.modules.items())),
+        [sys.executable, "-P", str(PROBE)],
+        input=json.dumps([(module, services[path]) for path, module in generated.modules.items()]),
         env={**os.environ, "PYTHONPATH": str(generated.folder)},
         stdout=subprocess.PIPE,
         text=True,

@@ -14,8 +14,8 @@ from tests.codegen.real.corpus import Corpus, merged
 __all__ = ["Generated", "generate"]
 
 PLUGIN = Path(sys.executable).parent / "protoc-gen-carrick"
-PROVIDED = ("google/protobuf/",)
-"""Folders of files whose messages come with protobuf itself."""
+PROVIDED = ("google/protobuf/", "carrick/")
+"""Folders of files whose messages are installed: protobuf's own, and the options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ def _copy(corpus: Corpus, out: Path) -> None:
 def _protoc(*arguments: str) -> tuple[str, ...]:
     command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return tuple(result.stderr.splitlines()) if result.returncode else ()
+    said = (line for line in result.stderr.splitlines() if ": warning: " not in line)
+    return tuple(said) if result.returncode else ()
 
 
 def _modules(files: Sequence[FileDescriptorProto], out: Path) -> Iterator[tuple[str, str]]:

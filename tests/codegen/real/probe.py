@@ -1,16 +1,16 @@
 """A program that imports generated modules, each in a process of its own, and calls every method that they have.
 
-It reads pairs of a contract file and its module from stdin, as JSON, and writes for each pair the number of methods
-called, the number of events, and what went wrong. The generated modules are on the path that it is started with.
+It reads pairs of a module and the names of its services from stdin, as JSON, and writes for each pair the number of
+methods called, the number of events, and what went wrong. The generated modules are on the path that it is started with.
 """
 
 import asyncio
 import importlib
-import inspect
 import json
 import multiprocessing
 import sys
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -24,18 +24,20 @@ from carrick.rpc import Channel, Server
 
 def main() -> None:
     """Answer on stdout."""
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", r".* is deprecated by its contract", DeprecationWarning)
     pairs = json.load(sys.stdin)
     with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
         json.dump(pool.map(_probe, pairs, chunksize=1), sys.stdout)
 
 
-def _probe(pair: tuple[str, str]) -> tuple[int, int, str]:
-    path, name = pair
+def _probe(pair: tuple[str, list[str]]) -> tuple[int, int, str]:
+    name, service_names = pair
     try:
         module = importlib.import_module(name)
         for exported in module.__all__:
             getattr(module, exported)
-        services = list(descriptor_pool.Default().FindFileByName(path).services_by_name.values())
+        services = [descriptor_pool.Default().FindServiceByName(service) for service in service_names]
         return asyncio.run(_call_all(module, services)), _events(module), ""
     except Exception:  # noqa: BLE001 - whatever is wrong with a module is what the caller wants to know
         return 0, 0, traceback.format_exc()
@@ -44,11 +46,27 @@ def _probe(pair: tuple[str, str]) -> tuple[int, int, str]:
 async def _call_all(module: ModuleType, services: Sequence[ServiceDescriptor]) -> int:
     servicers = [_servicer(cls, service) for cls, service in zip(_servicers(module), services, strict=True)]
     pairs = [(cls, servicer) for cls, servicer in zip(_clients(module), servicers, strict=True) if _is_ours(servicer)]
-    async with Server(*(servicer for _, servicer in pairs)) as server, Channel(server.address) as channel:
+    async with (
+        Server(*(servicer for _, servicer in pairs), claims=NoClaims()) as server,
+        Channel(server.address) as channel,
+    ):
         bound = [(cls(channel), route) for cls, servicer in pairs for route in servicer.routes()]
         for client, route in bound:
-            await _call(getattr(client, route.handler.__name__), route.spec)
+            if not route.spec.keyed:
+                await _call(getattr(client, route.handler.__name__), route.spec)
     return len(bound)
+
+
+class NoClaims:
+    """A claim store for methods with a key, which are not called."""
+
+    async def claim(self, *arguments: object) -> Any:
+        """Is not called."""
+        raise AssertionError
+
+    async def release(self, claim: object) -> None:
+        """Is not called."""
+        raise AssertionError
 
 
 def _is_ours(servicer: Any) -> bool:
@@ -72,7 +90,7 @@ def _servicers(module: ModuleType) -> list[Any]:
 
 
 def _clients(module: ModuleType) -> list[Any]:
-    return [cls for cls in _classes(module) if "channel" in inspect.signature(cls).parameters]
+    return [cls for cls in _classes(module) if "channel" in getattr(cls.__init__, "__annotations__", ())]
 
 
 def _servicer(cls: Any, service: ServiceDescriptor) -> Any:
