@@ -1,7 +1,7 @@
 """A program that imports generated modules, each in a process of its own, and calls every method that they have.
 
-It reads pairs of a module and the names of its services from stdin, as JSON, and writes for each pair the number of
-methods called, the number of events, and what went wrong. The generated modules are on the path that it is started with.
+It reads pairs of a module and the names of its services from stdin, as JSON, and writes for each pair the numbers of
+methods called, of events, and what went wrong. The generated modules are on the path that it is started with.
 """
 
 import asyncio
