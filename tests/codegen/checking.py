@@ -23,7 +23,7 @@ _PYRIGHT = """{
   "typeCheckingMode": "strict",
   "pythonVersion": "3.11",
   "extraPaths": ["%s", "%s"],
-  "include": ["gen/**/*_carrick.py"]
+  "include": ["gen/**/*_carrick.py", "gen/**/*_carrick_fakes.py"]
 }
 """
 
@@ -53,11 +53,12 @@ class GeneratedTree:
     def _contracts(self) -> list[str]:
         return sorted(self.request.file_to_generate)
 
-    def run(self, *command: str, **environment: str) -> None:
-        """Run a program in the tree's folder. What it prints is shown when it fails."""
+    def run(self, *command: str, **environment: str) -> str:
+        """Run a program in the tree's folder, and return what it prints; that is shown when it fails."""
         variables = {**os.environ, **environment}
         result = subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{command}:\n{result.stdout}{result.stderr}"
+        return result.stdout
 
     def check_format(self) -> None:
         """Let ``ruff format`` find nothing to change."""
@@ -74,6 +75,12 @@ class GeneratedTree:
         lines = [f"m = import_module({name!r}); [getattr(m, each) for each in m.__all__]" for name in names]
         code = "\n".join(["from importlib import import_module", *lines])
         self.run(sys.executable, "-W", "error", "-c", code, PYTHONPATH=str(self.gen))
+
+    def check_calls(self) -> str:
+        """Call every method over real gRPC; return how many services, methods and calls there were."""
+        names = [name.removesuffix(".py").replace("/", ".") for name in self.files if name.endswith("_carrick.py")]
+        paths = {"PYTHONPATH": f"{self.gen}:{ROOT}"}
+        return self.run(sys.executable, "-W", "ignore", "-m", "tests.codegen.exercise", *names, **paths)
 
     def check_types(self) -> None:
         """Let mypy and pyright, both strict, find nothing in the generated modules."""

@@ -48,3 +48,15 @@ def test_margins_and_directives_are_dropped() -> None:
 def test_short_text_stays_on_one_line() -> None:
     """One sentence that fits is a docstring of one line."""
     assert docstring("Places an order.", indent=4, width=60) == ['    """Places an order."""']
+
+
+def test_text_that_fits_without_the_closing_quotes_only() -> None:
+    """A line that the quotes behind it make too long is broken; a word is not."""
+    assert docstring("word " * 10 + "end", indent=4, width=60)[1:] == ["    end", '    """']
+    assert docstring("w" * 100, indent=4, width=60) == [f'    """{"w" * 100}"""']
+
+
+def test_what_follows_an_indented_line_keeps_to_the_margin() -> None:
+    """The least indented line after the first stands at the margin, as formatters put it."""
+    text = "first:\n\n    code\n      more"
+    assert docstring(text, indent=4, width=60) == ['    """first:', "", "    code", "      more", '    """']

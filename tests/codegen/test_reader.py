@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from carrick_codegen.plugin import generate
 from tests.codegen.compiling import compile_files, compile_folder
@@ -63,7 +65,7 @@ def test_files_of_imports_are_not_generated(tmp_path: Path) -> None:
     compile_files(tmp_path, other=GOOD)
     request = compile_files(tmp_path, orders='import "acme/v1/other.proto";\nservice S { rpc Get(M) returns (M); }')
     response = generate(request)
-    assert [file.name for file in response.file] == ["acme/v1/orders_carrick.py"]
+    assert [file.name for file in response.file] == ["acme/v1/orders_carrick.py", "acme/v1/orders_carrick_fakes.py"]
     assert "from acme.v1.other_pb2 import M\n" in response.file[0].content
 
 
@@ -83,4 +85,54 @@ def test_the_runtimes_package_is_refused(path: str, package: str, tmp_path: Path
         "input), or give the plugin allow_carrick=true"
     )
     allowed = generate(compile_folder(tmp_path, parameter="allow_carrick=true"))
-    assert [file.name for file in allowed.file] == [path.replace(".proto", "_carrick.py")]
+    assert [file.name for file in allowed.file] == [
+        path.replace(".proto", end) for end in ("_carrick.py", "_carrick_fakes.py")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("acme/größe.proto", "from acme.größe_pb2 import M\n"),
+        ("acme/it's 2.proto", 'M = message_class("acme.it\'s 2_pb2", "acme.M")\n'),
+        ("2fa/global/a.proto", 'M = message_class("2fa.global.a_pb2", "acme.M")\n'),
+        ("lambda.proto", "from lambda_pb2 import M\n"),
+    ],
+)
+def test_paths_of_any_kind(path: str, module: str, tmp_path: Path) -> None:
+    """A module that no import statement can name is imported by its name in a string."""
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text(f'syntax = "proto3"; package acme; {GOOD}')
+    response = generate(compile_folder(tmp_path))
+    assert not response.error
+    assert module in response.file[0].content
+    assert "class GoodClient:" in response.file[0].content
+
+
+@pytest.mark.parametrize("declaration", ["enum E { A = 0; None = 1; }", "message O { enum E { A = 0; True = 1; } }"])
+@pytest.mark.parametrize("kind", ["", "public "])
+def test_stubs_that_type_checkers_cannot_read(declaration: str, kind: str, tmp_path: Path) -> None:
+    """A keyword in protoc's stub, or in one that it imports, makes its messages untyped; other files keep theirs."""
+    request = compile_files(
+        tmp_path,
+        plain=GOOD.replace("Good", "Plain"),
+        stub=f"message Stub {{}} {declaration}",
+        user=f'import {kind}"acme/v1/stub.proto"; message User {{ Stub stub = 1; }}',
+        last='import "acme/v1/user.proto"; import "acme/v1/plain.proto"; service S { rpc Get(User) returns (M); }',
+    )
+    last = {file.name: file.content for file in generate(request).file}["acme/v1/last_carrick.py"]
+    assert "    class User(UntypedMessage):\n" in last
+    assert '    User = message_class("acme.v1.user_pb2", "acme.v1.User")\n' in last
+    assert "from acme.v1.plain_pb2 import M\n" in last
+
+
+def test_a_chain_of_many_imports() -> None:
+    """Imports may go deeper than Python's stack."""
+    files = [
+        FileDescriptorProto(name=f"f{number}.proto", dependency=[f"f{number - 1}.proto"] if number else [])
+        for number in range(2000)
+    ]
+    files[-1].message_type.add(name="M")
+    files[-1].service.add(name="S").method.add(name="Get", input_type=".M", output_type=".M")
+    response = generate(CodeGeneratorRequest(file_to_generate=[files[-1].name], proto_file=files))
+    assert "from f1999_pb2 import M\n" in response.file[0].content

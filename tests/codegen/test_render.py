@@ -91,7 +91,8 @@ def test_hash_seed_does_not_matter(tree: GeneratedTree) -> None:
 
 def test_lines_are_short(tree: GeneratedTree) -> None:
     """No line that could be broken is longer than the width: what is left are words and items of comments."""
-    long = [line.lstrip() for text in tree.files.values() for line in text.split("\n") if len(line) > WIDTH]
+    texts = [text for name, text in tree.files.items() if "long_names" not in name]
+    long = [line.lstrip() for text in texts for line in text.split("\n") if len(line) > WIDTH]
     assert {line[:6] for line in long} <= {"- one ", "https:", "descri"}, long
 
 
@@ -110,6 +111,13 @@ def test_linters_find_nothing(tree: GeneratedTree, relative_tree: GeneratedTree)
 def test_generated_code_imports(tree: GeneratedTree) -> None:
     """Beside protoc's modules, the generated ones import without a warning, and define what ``__all__`` says."""
     tree.check_imports()
+
+
+def test_generated_code_calls(tree: GeneratedTree) -> None:
+    """Every client calls every method of every servicer over real gRPC, and of the fakes."""
+    services = [service for file in tree.request.proto_file for service in file.service]
+    methods = sum(len(service.method) for service in services)
+    assert tree.check_calls() == f"{len(services)} services, {methods} methods, {methods * 5} calls\n"
 
 
 def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
@@ -141,3 +149,33 @@ def test_code_for_a_newer_runtime_says_so_first(tree: GeneratedTree) -> None:
 def test_both_sides_count_versions_alike() -> None:
     """The plugin generates for the runtime that it is released with."""
     assert _imports.GENERATED_VERSION == GENERATED_VERSION
+
+
+_DEPRECATED = """
+import warnings
+from unittest.mock import Mock
+from acme.old.v1 import file_carrick, old_carrick
+from acme.old.v1.old_pb2 import M
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    old_carrick.CurrentClient(Mock()).list(M())
+    old_carrick.OldClient(Mock())
+    file_carrick.ForgottenClient(Mock())
+    old_carrick.on_changed(Mock())
+assert {each.filename for each in caught} == {"<string>"}, "the caller is blamed"
+print(*(f"{each.category.__name__}: {each.message}" for each in caught), sep="\\n")
+"""
+
+
+def test_what_is_deprecated_warns_its_users(tree: GeneratedTree) -> None:
+    """Calling a deprecated method, constructing a client and subscribing warn, and blame the caller."""
+    deprecated = [
+        "acme.old.v1.Current/List",
+        "acme.old.v1.Old",
+        "acme.old.v1.Forgotten",
+        "acme.old.v1.Changed",
+    ]
+    assert tree.run(sys.executable, "-c", _DEPRECATED, PYTHONPATH=str(tree.gen)).splitlines() == [
+        f"DeprecationWarning: {name} is deprecated by its contract" for name in deprecated
+    ]

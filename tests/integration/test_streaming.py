@@ -498,6 +498,25 @@ async def test_leaving_a_stream_early_ends_the_call(
         await until(handling.ended)
 
 
+async def test_a_handlers_stream_is_closed_whatever_it_is() -> None:
+    """A handler may return any iterator; one that can be closed is closed when its reader has left."""
+    closed = asyncio.Event()
+
+    class Endless:
+        def __aiter__(self) -> AsyncIterator[Item]:
+            return self
+
+        async def __anext__(self) -> Item:
+            return item(1)
+
+        async def aclose(self) -> None:
+            closed.set()
+
+    async with served(WATCH, lambda request, ctx: Endless()) as channel:
+        await _leave(channel.server_stream(WATCH)(item(0)))
+        await until(closed)
+
+
 async def test_a_slow_reader_holds_the_handler_back() -> None:
     """A handler gets ahead of its reader by what the connection buffers, and no further."""
     handling = Handling()

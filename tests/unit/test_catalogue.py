@@ -3,7 +3,7 @@
 import pytest
 
 from carrick import ConfigurationError, EventCatalogue, EventSpec
-from shop.orders.v1.orders_carrick import ORDER_PLACED
+from shop.orders.v1.orders_carrick import EVENTS, ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderLine, OrderPlaced
 
 
@@ -19,6 +19,14 @@ def test_events_are_found_by_type_and_subject() -> None:
     assert catalogue.by_subject("orders.placed.v1") is ORDER_PLACED
     assert catalogue.by_type("orders.placed.v1") is None
     assert catalogue.by_subject("orders.placed.v2") is None
+
+
+def test_generated_modules_list_their_events() -> None:
+    """What a contract says of an event is in its specification."""
+    assert EVENTS == (ORDER_PLACED,)
+    assert ORDER_PLACED.source == "shop/orders/v1/orders.proto"
+    assert ORDER_PLACED.description.startswith("OrderPlaced: the order's stock is reserved")
+    assert not ORDER_PLACED.deprecated
 
 
 def test_events_come_in_the_order_of_their_subjects() -> None:

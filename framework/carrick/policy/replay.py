@@ -7,6 +7,7 @@ tried again.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -14,6 +15,8 @@ from carrick.cancellation import cancelled
 from carrick.stream import close
 
 __all__ = ["Replay"]
+
+Req = TypeVar("Req", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +26,19 @@ class _End:
     error: BaseException | None = None
 
 
-class Replay:
+class Replay(Generic[Req]):
     """A source of requests that can be read again from its first one, until more than ``limit`` bytes were read.
 
     One task reads the source through all attempts, at most two messages ahead of what is sent, and closes it. What it
     keeps are copies: a source may yield one message object again and again. Only one pass is read at a time.
     """
 
-    def __init__(self, source: AsyncIterable[Message], limit: int) -> None:
+    def __init__(self, source: AsyncIterable[Req], limit: int) -> None:
         self._source = source
         self._limit = limit
-        self._ahead: asyncio.Queue[Message | _End] = asyncio.Queue(1)
+        self._ahead: asyncio.Queue[Req | _End] = asyncio.Queue(1)
         self._end: _End | None = None
-        self._kept: list[Message] = []
+        self._kept: list[Req] = []
         self._size = 0
         self._keeping = True
         self._reader: asyncio.Task[None] | None = None
@@ -45,14 +48,14 @@ class Replay:
         """Whether everything that was read so far can be read again."""
         return self._size <= self._limit
 
-    async def requests(self) -> AsyncGenerator[Message, None]:
+    async def requests(self) -> AsyncGenerator[Req, None]:
         """Pass over the requests from the first one on. Closing it ends the pass alone, not the source."""
         if self._reader is None:
             self._reader = asyncio.create_task(self._read())
         position = 0
         while True:
             if position < len(self._kept):
-                message: Message | _End = self._kept[position]
+                message: Req | _End = self._kept[position]
             else:
                 message = await self._next()
             if isinstance(message, _End):
@@ -71,7 +74,7 @@ class Replay:
         if self._reader is not None:
             self._reader.cancel()
 
-    async def _next(self) -> Message | _End:
+    async def _next(self) -> Req | _End:
         if self._end is not None:
             return self._end
         if not self._keeping:
@@ -83,7 +86,7 @@ class Replay:
             self._keep(message)
         return message
 
-    def _keep(self, message: Message) -> None:
+    def _keep(self, message: Req) -> None:
         self._size += message.ByteSize()
         self._kept.append(message)
         if not self.whole:

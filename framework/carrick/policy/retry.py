@@ -99,7 +99,7 @@ def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], 
         repeatable = ctx.method.repeatable or (ctx.method.keyed and ctx.key is not None)
         if not (ctx.method.streams_requests and repeatable):
             return await attempts(request, ctx, service, repeatable)
-        replay = Replay(request, options.replay_bytes)
+        replay: Replay[Any] = Replay(request, options.replay_bytes)
         try:
             reply = await attempts(request, ctx, service, repeatable, replay)
         except BaseException:
@@ -112,7 +112,7 @@ def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], 
         return reply
 
     async def attempts(
-        request: Any, ctx: Context, service: Service, repeatable: bool, replay: Replay | None = None
+        request: Any, ctx: Context, service: Service, repeatable: bool, replay: Replay[Any] | None = None
     ) -> Any:
         assert ctx.method is not None
         while True:

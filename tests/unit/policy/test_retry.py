@@ -1,8 +1,21 @@
 import asyncio
+import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
-from carrick import Attempt, AttemptKind, CarrickError, Code, Context, DeadlineError, Metadata, RetryOptions
+from carrick import (
+    Attempt,
+    AttemptKind,
+    CarrickError,
+    Code,
+    Context,
+    DeadlineError,
+    IdempotencyLevel,
+    Metadata,
+    MethodKind,
+    RetryOptions,
+)
 from carrick.observe import RetryScheduled
 from carrick.policy.retry import PUSHBACK, RetryPlan, RetryRefused, pushback, retry
 from carrick.service import Service, stack
@@ -21,6 +34,7 @@ from tests.unit.calls import (
     half,
     rejected,
 )
+from tests.unit.streams import Item, item, items, numbers, streaming
 
 _OPTIONS = RetryOptions(max_attempts=4, initial_backoff=0.1, max_backoff=0.35, multiplier=2.0)
 
@@ -317,3 +331,23 @@ async def test_concurrent_calls_share_nothing() -> None:
 
     assert all(isinstance(each, CarrickError) for each in errors)
     assert [len(ctx.call.attempts) for ctx in contexts] == [4, 4, 4]
+
+
+async def test_requests_are_let_go_of_after_the_first_response() -> None:
+    """A long stream does not hold the requests that it could have needed for another attempt."""
+    talk = streaming(MethodKind.BIDI_STREAM, idempotency=IdempotencyLevel.IDEMPOTENT)
+    held: list[int] = []
+
+    async def answering(requests: AsyncIterator[Item], ctx: Context) -> AsyncIterator[Item]:
+        first, mine = await anext(requests), item(0)
+
+        async def replies() -> AsyncIterator[Item]:
+            async for _ in requests:
+                held.append(sys.getrefcount(first) - sys.getrefcount(mine))
+                yield item(0)
+
+        return replies()
+
+    reply = await _stack(answering, FakeClock())(items(4), first_attempt(talk))
+    assert await numbers(reply) == [0] * 3
+    assert held == [0] * 3

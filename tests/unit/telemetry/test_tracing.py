@@ -1,24 +1,38 @@
 """Spans: who is whose parent, what is only linked, and what is never made."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext
 
-from carrick import CarrickError, Code, ConfigurationError, Context, MethodPolicy, RetryOptions, Trace, current
+from carrick import (
+    CarrickError,
+    Code,
+    ConfigurationError,
+    Context,
+    MethodKind,
+    MethodPolicy,
+    RetryOptions,
+    Service,
+    Trace,
+    current,
+)
 from carrick.observe import ignore
 from carrick.stacks import client_stack, event_stack, server_stack
 from carrick.telemetry.tracing import OpenTelemetry, tracing_from_environment
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Scripted, first_attempt, half
+from tests.unit.streams import Item, item, numbers, streaming
 
 SAMPLED = Trace("a" * 32, "b" * 16, sampled=True)
+WATCH = streaming(MethodKind.SERVER_STREAM)
 UNSAMPLED = Trace("a" * 32, "b" * 16, sampled=False)
 
 
@@ -180,3 +194,86 @@ def test_a_ratio_is_a_share() -> None:
     """Anything else is refused with what to write."""
     with pytest.raises(ConfigurationError, match="0 to 1"):
         OpenTelemetry(TracerProvider(), sample_ratio=10)
+
+
+class Stages:
+    """A handler that streams, and notes at each stage which span and which context is current."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+        self.current: list[tuple[int, str | None]] = []
+
+    async def __call__(self, request: Item, ctx: Context) -> AsyncIterator[Item]:
+        """Yield twice."""
+        for number in range(2):
+            inside = current()
+            self.current.append(
+                (
+                    otel.get_current_span().get_span_context().span_id,
+                    inside.trace.span_id if inside and inside.trace else None,
+                )
+            )
+            yield item(number)
+        if self._error:
+            raise self._error
+
+
+def streamed(recorder: Recorder, handler: Stages) -> Service:
+    """Return a client's stack in front of a server's, as one stream."""
+
+    async def begin(request: Any, ctx: Context) -> Any:
+        return handler(request, ctx)
+
+    server = server_stack(begin, WATCH, clock=FakeClock(), claims=None, instruments=recorder.instruments)
+    return client_stack(
+        server,
+        MethodPolicy(),
+        clock=FakeClock(),
+        uniform=half,
+        observe=ignore,
+        instruments=recorder.instruments,
+    )
+
+
+async def test_a_streams_spans_last_until_its_end(recorder: Recorder) -> None:
+    """Call, attempt and server spans end with the stream, and the server's is current while the handler works."""
+    stages = Stages()
+    stream = await streamed(recorder, stages)(item(0), first_attempt(WATCH))
+    assert await anext(stream) == item(0)
+    assert recorder.count == 0
+    assert otel.get_current_span() is otel.INVALID_SPAN
+    assert await numbers(stream) == [1]
+    server, whole = recorder.spans(WATCH.full_name)
+    (attempt,) = recorder.spans(f"Attempt.{WATCH.full_name}")
+    assert (parent_of(server), parent_of(attempt)) == (id_of(attempt), id_of(whole))
+    assert stages.current == [(id_of(server), f"{id_of(server):016x}")] * 2
+
+
+async def test_a_stream_that_breaks_off_says_its_code(recorder: Recorder) -> None:
+    """An error after some messages is on all three spans."""
+    stream = await streamed(recorder, Stages(CarrickError(Code.ABORTED, "as told")))(item(0), first_attempt(WATCH))
+    with pytest.raises(CarrickError):
+        await numbers(stream)
+    spans = [*recorder.spans(WATCH.full_name), *recorder.spans(f"Attempt.{WATCH.full_name}")]
+    assert [(span.attributes or {})["error.type"] for span in spans] == ["ABORTED"] * 3
+
+
+async def test_a_stream_that_is_left_is_no_error(recorder: Recorder) -> None:
+    """A reader that has enough ends the spans as cancelled, not as failed."""
+    stream = await streamed(recorder, Stages())(item(0), first_attempt(WATCH))
+    await anext(stream)
+    await stream.aclose()
+    spans = [*recorder.spans(WATCH.full_name), *recorder.spans(f"Attempt.{WATCH.full_name}")]
+    assert [(span.attributes or {})["rpc.grpc.status_code"] for span in spans] == [1] * 3
+    assert all("error.type" not in (span.attributes or {}) for span in spans)
+
+
+async def test_an_unsampled_stream_hands_its_position_on() -> None:
+    """Without spans the handler's context is current all the same."""
+    recorder = Recorder(ratio=0.0)
+    stages = Stages()
+    stream = await streamed(recorder, stages)(item(0), first_attempt(WATCH))
+    await numbers(stream)
+    assert recorder.count == 0
+    assert all(position for _, position in stages.current)
+    recorder.close()

@@ -1,12 +1,14 @@
-"""The client class of a service in a generated module."""
+"""The client classes of a service in a generated module: asynchronous, and blocking."""
+
+from dataclasses import dataclass
 
 from carrick_codegen._comments import docstring
 from carrick_codegen._deprecation import deprecation
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Method, Service
 
-__all__ = ["client"]
+__all__ = ["blocking_client", "client"]
 
 _BINDINGS = {
     (False, False): "unary",
@@ -16,31 +18,57 @@ _BINDINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What the two kinds of clients differ in."""
+
+    channel: str
+    requests: str
+    responses: str
+    coroutines: bool
+
+
+_ASYNCHRONOUS = _Style("Channel", "AsyncIterable", "ResponseStream", coroutines=True)
+_BLOCKING = _Style("BlockingChannel", "Iterable", "BlockingResponseStream", coroutines=False)
+
+
 def client(service: Service, messages: MessageNames) -> list[str]:
     """Return the class through which a service is called."""
+    return _client(service, service.client, messages, _ASYNCHRONOUS)
+
+
+def blocking_client(service: Service, messages: MessageNames) -> list[str]:
+    """Return the class through which a service is called where there is no event loop."""
+    return _client(service, service.blocking_client, messages, _BLOCKING)
+
+
+def _client(service: Service, name: str, messages: MessageNames, style: _Style) -> list[str]:
     comment = service.comment or f"Calls ``{service.full_name}``."
+    if not style.coroutines:
+        comment += "\n\nIts calls wait for their answer, in any thread without an event loop."
     lines = [
         *(deprecation(service.full_name) if service.deprecated else []),
-        f"class {service.client}:",
+        f"class {name}:",
         *docstring(comment, indent=4, width=WIDTH),
         "",
-        "    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:",
+        f"    def __init__(self, channel: {style.channel}, *, policy: MethodPolicy | None = None) -> None:",
         '        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract\'s."""',
     ]
     for method in service.methods:
         binding = _BINDINGS[method.streams_requests, method.streams_responses]
-        lines += Group(f"self._{method.python_name} = channel.{binding}(", [method.constant, "policy"]).lines(8)
+        bound = Group(f"channel.{binding}(", [method.constant, "policy"])
+        lines += statement(f"self._{method.python_name} =", bound, 8)
     for method in service.methods:
-        lines += ["", *_method(method, messages)]
+        lines += ["", *_method(method, messages, style)]
     return lines
 
 
-def _method(method: Method, messages: MessageNames) -> list[str]:
+def _method(method: Method, messages: MessageNames, style: _Style) -> list[str]:
     comment = method.comment or f"Call ``{method.full_name}``."
     keyed = method.policy.idempotency is not None
     request, response = messages[method.request], messages[method.response]
     argument, argument_type = (
-        ("requests", f"AsyncIterable[{request}]") if method.streams_requests else ("request", request)
+        ("requests", f"{style.requests}[{request}]") if method.streams_requests else ("request", request)
     )
     parameters = [
         "self",
@@ -51,13 +79,12 @@ def _method(method: Method, messages: MessageNames) -> list[str]:
         "metadata: Metadata = ()",
     ]
     arguments = [argument, "timeout=timeout", *(["key=key"] if keyed else []), "metadata=metadata"]
-    if method.streams_responses:
-        opening, result, calling = "def", f"ResponseStream[{response}]", "return"
-    else:
-        opening, result, calling = "async def", response, "return await"
+    awaited = style.coroutines and not method.streams_responses
+    opening, calling = ("async def", "return await") if awaited else ("def", "return")
+    result = f"{style.responses}[{response}]" if method.streams_responses else response
     return [
         *(deprecation(method.full_name, indent=4) if method.deprecated else []),
         *Group(f"{opening} {method.python_name}(", parameters, f") -> {result}:").lines(4, expanded=True),
         *docstring(comment, indent=8, width=WIDTH),
-        *Group(f"{calling} self._{method.python_name}(", arguments).lines(8),
+        *statement(calling, Group(f"self._{method.python_name}(", arguments), 8),
     ]

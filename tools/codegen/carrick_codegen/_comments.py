@@ -17,8 +17,7 @@ def cleaned(comment: str) -> str:
     """Return a comment without its margin, linter directives, control characters and outer blank lines."""
     lines = [_printable(line).rstrip() for line in comment.removeprefix("*").splitlines()]  # of /** ... */
     kept = [line for line in lines if not line.lstrip().startswith("buf:lint:")]
-    margin = min((len(line) - len(line.lstrip()) for line in kept if line), default=0)
-    return "\n".join(line[margin:] for line in kept).strip()
+    return "\n".join(_dedented(kept)).strip()
 
 
 def first_paragraph(text: str) -> str:
@@ -41,16 +40,28 @@ def docstring(text: str, *, indent: int, width: int) -> list[str]:
     """Return ``text`` as the lines of a docstring, its paragraphs wrapped to ``width`` columns."""
     margin = " " * indent
     escaped = _escaped(text)
-    one_line = f"{margin}{_QUOTES}{escaped}{_QUOTES}"
-    if "\n" not in escaped and len(one_line) <= width:
-        return [one_line]
-    blocks = [_wrapped(block, width - indent) for block in re.split(r"\n{2,}", _QUOTES + escaped)]
-    lines = "\n\n".join(blocks).split("\n")
-    return [f"{margin}{line}".rstrip() for line in (*lines, _QUOTES)]
+    whole = f"{margin}{_QUOTES}{escaped}{_QUOTES}"
+    if "\n" not in escaped and len(whole) <= width:
+        return [whole]
+    lines = _lines(_QUOTES + escaped, width - indent)
+    if len(lines) == 1:  # the quotes behind it are too much
+        lines = _lines(_QUOTES + escaped, width - indent - len(_QUOTES))
+    if len(lines) == 1:  # and there is nowhere to break it
+        return [f"{margin}{lines[0]}{_QUOTES}"]
+    return [f"{margin}{line}".rstrip() for line in (lines[0], *_dedented(lines[1:]), _QUOTES)]
 
 
 def _escaped(text: str) -> str:
     return _RISKY_QUOTES.sub(lambda match: r"\"" * len(match[0]), text.replace("\\", r"\\"))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    return "\n\n".join(_wrapped(block, width) for block in re.split(r"\n{2,}", text)).split("\n")
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
+    return [line[margin:] for line in lines]
 
 
 def _wrapped(paragraph: str, width: int) -> str:

@@ -14,5 +14,5 @@ def exported(file: File) -> list[str]:
     if file.events:
         names += [*(event.constant for event in file.events), EVENTS, file.publisher]
     for service in file.services:
-        names += [service.client, service.servicer]
+        names += [service.client, service.blocking_client, service.servicer]
     return names + [f"on_{event.python_name}" for event in file.events]

@@ -3,18 +3,18 @@
 from collections.abc import Iterable
 from itertools import groupby
 
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import, MessageNames, Untyped
 from carrick_codegen.model import File, Method, Policy
 from carrick_codegen.names import RUNTIME_MODULES
 
-__all__ = ["GENERATED_VERSION", "import_lines"]
+__all__ = ["GENERATED_VERSION", "import_lines", "statements"]
 
 GENERATED_VERSION = 1
 """Version of generated code. Raised when it needs what released runtimes lack; see ``carrick.generated``."""
 
-_FOR_SERVICES = {"ABC", "Any", "Channel", "MethodPolicy", "MethodRoute"}
+_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodPolicy", "MethodRoute"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
 _FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
@@ -34,11 +34,11 @@ def import_lines(file: File, messages: MessageNames) -> list[str]:
         section = runtime if is_ours else others if needed.module in _THIRD_PARTY else standard
         section.append(needed)
     sections = [
-        _statements(standard),
-        _statements(others),
+        statements(standard),
+        statements(others),
         [f"require_runtime(__name__, {GENERATED_VERSION})"],
-        _statements(runtime),
-        _statements(messages.imports),
+        statements(runtime),
+        statements(messages.imports),
         _untyped_classes(messages.untyped, relative_to="__package__" if file.relative_imports else None),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
@@ -48,7 +48,8 @@ def _runtime_import(name: str) -> Import:
     return Import(RUNTIME_MODULES[name], name, name, has_types=True)
 
 
-def _statements(imports: Iterable[Import]) -> list[str]:
+def statements(imports: Iterable[Import]) -> list[str]:
+    """Return import statements, one a module."""
     return [
         line
         for (module, has_types), group in groupby(sorted(imports), key=lambda each: (each.module, each.has_types))
@@ -73,10 +74,10 @@ def _untyped_classes(classes: Iterable[Untyped], relative_to: str | None) -> lis
     declared, found = [], []
     for each in classes:
         docstring = f'"""``{each.full_name}``, of whose fields type checkers know nothing."""'
-        declared += ["", f"    class {each.name}(UntypedMessage):", f"        {docstring}"]
+        declared += ["", *Group(f"class {each.name}(", ["UntypedMessage"], "):").lines(4), f"        {docstring}"]
         package = [] if relative_to is None else [relative_to]
         arguments = [string(each.module), string(each.full_name), *package]
-        found += Group(f"{each.name} = message_class(", arguments).lines(4)
+        found += statement(f"{each.name} =", Group("message_class(", arguments), 4)
     return ["if TYPE_CHECKING:", *declared, "", "else:", *found] if found else []
 
 
@@ -103,9 +104,9 @@ def _has_deprecations(file: File) -> bool:
 def _for_shape(method: Method) -> set[str]:
     needed = set()
     if method.streams_requests:
-        needed |= {"AsyncIterable", "AsyncIterator", "MethodKind"}
+        needed |= {"AsyncIterable", "AsyncIterator", "Iterable", "MethodKind"}
     if method.streams_responses:
-        needed |= {"AsyncIterator", "MethodKind", "ResponseStream"}
+        needed |= {"AsyncIterator", "BlockingResponseStream", "MethodKind", "ResponseStream"}
     return needed
 
 

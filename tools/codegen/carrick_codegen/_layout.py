@@ -1,14 +1,16 @@
 """Code laid out in lines: on one where it fits, otherwise one item a line, as formatters do."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["WIDTH", "Group", "tuple_lines"]
+__all__ = ["WIDTH", "Group", "statement", "tuple_lines"]
 
 WIDTH = 120
 """Columns of a line. At this width, ``ruff format`` leaves generated code as it is."""
 
 _STEP = 4
+_GENERIC = re.compile(r"(.+ \w+\[)([\w.]+)(\][:,])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,35 @@ class Group:
         return [
             f"{margin}{self.opening}",
             *(line for lines in inner for line in lines),
-            f"{margin}{self.closing}{after}",
+            *_annotated(f"{self.closing}{after}", indent),
         ]
 
 
 def _item(item: str | Group, indent: int) -> list[str]:
     if isinstance(item, str):
-        return [f"{' ' * indent}{item},"]
+        return _annotated(f"{item},", indent)
     return item.lines(indent, after=",")
+
+
+def _annotated(text: str, indent: int) -> list[str]:
+    """Return one line, or three where it is too long and ends with a generic type: a comma would change that."""
+    margin = " " * indent
+    generic = _GENERIC.fullmatch(text)
+    if generic is None or len(margin + text) <= WIDTH:
+        return [margin + text]
+    opening, argument, closing = generic.groups()
+    return [margin + opening, f"{margin}{' ' * _STEP}{argument}", margin + closing]
+
+
+def statement(start: str, value: Group, indent: int = 0, *, expanded: bool = False) -> list[str]:
+    """Return a statement that ends with ``value``, which gets parentheses where they make it fit."""
+    whole = Group(f"{start} {value.opening}", value.items, value.closing)
+    if indent + len(whole.opening) > WIDTH:
+        margin = " " * indent
+        lines = [f"{margin}{start} (", *value.lines(indent + _STEP, expanded=expanded), f"{margin})"]
+        if all(len(line) <= WIDTH for line in lines):
+            return lines
+    return whole.lines(indent, expanded=expanded)
 
 
 def tuple_lines(opening: str, items: Sequence[str | Group], indent: int = 0) -> list[str]:

@@ -70,11 +70,15 @@ class MessageNames:
         """Return the module of a message as the generated file has to write it."""
         if not (self._relative and message.same_run) or message.module.startswith("google.protobuf."):
             return message.module
-        here, there = self._own_module.split(".")[:-1], message.module.split(".")
-        common = 0
-        while common < min(len(here), len(there) - 1) and here[common] == there[common]:
-            common += 1
-        return "." * (len(here) - common + 1) + ".".join(there[common:])
+        return _relative(message.module, self._own_module)
+
+
+def _relative(module: str, own_module: str) -> str:
+    here, there = own_module.split(".")[:-1], module.split(".")
+    common = 0
+    while common < min(len(here), len(there) - 1) and here[common] == there[common]:
+        common += 1
+    return "." * (len(here) - common + 1) + ".".join(there[common:])
 
 
 def _is_untyped_package(message: MessageType) -> bool:

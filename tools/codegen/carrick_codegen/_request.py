@@ -14,7 +14,7 @@ __all__ = ["Contract", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One file to generate for."""
+    """One file of a request."""
 
     file: FileDescriptor
     source: SourceMap
@@ -28,17 +28,14 @@ def load(request: CodeGeneratorRequest) -> tuple[DescriptorPool, list[Contract]]
     if not request.file_to_generate:
         raise MalformedRequestError("it names no files to generate")
     pool = DescriptorPool()
-    sources: dict[str, SourceMap] = {}
+    contracts: dict[str, Contract] = {}
     for proto in request.proto_file:
         try:
-            pool.AddSerializedFile(proto.SerializeToString())
+            file = pool.AddSerializedFile(proto.SerializeToString())
         except (TypeError, ValueError) as error:
             raise MalformedRequestError(f"a file in it is broken ({error})") from error
-        sources[proto.name] = SourceMap(proto)
-    return pool, [_contract(pool, sources, path) for path in sorted(set(request.file_to_generate))]
-
-
-def _contract(pool: DescriptorPool, sources: dict[str, SourceMap], path: str) -> Contract:
-    if path not in sources:
-        raise MalformedRequestError(f"it does not hold the file {path!r} that it asks for")
-    return Contract(pool.FindFileByName(path), sources[path])
+        contracts[proto.name] = Contract(file, SourceMap(proto))
+    for path in request.file_to_generate:
+        if path not in contracts:
+            raise MalformedRequestError(f"it does not hold the file {path!r} that it asks for")
+    return pool, [contracts[path] for path in sorted(set(request.file_to_generate))]

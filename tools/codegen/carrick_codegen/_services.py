@@ -19,7 +19,7 @@ _SERVICES = 6
 _METHODS = 2
 
 
-_CLASSES = ("Client", "Servicer")
+_CLASSES = ("Client", "BlockingClient", "Servicer", "Fake")
 """What is behind a service's name in the names of its classes."""
 
 
@@ -53,7 +53,9 @@ class ServiceReader:
         return Service(
             full_name=service.full_name,
             client=self._classes["Client"][index],
+            blocking_client=self._classes["BlockingClient"][index],
             servicer=self._classes["Servicer"][index],
+            fake=self._classes["Fake"][index],
             comment=self._source.comment(path),
             deprecated=deprecated,
             methods=tuple(

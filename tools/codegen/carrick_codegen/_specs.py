@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from carrick_codegen._comments import first_paragraph
 from carrick_codegen._exports import EVENTS
-from carrick_codegen._layout import Group, tuple_lines
+from carrick_codegen._layout import Group, statement, tuple_lines
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import MessageNames
 from carrick_codegen._source import Given
@@ -31,7 +31,7 @@ def method_spec(service: Service, method: Method, messages: MessageNames) -> lis
         arguments.append(f"idempotency=IdempotencyLevel.{method.idempotency_level}")
     if policy := _policy(method.policy):
         arguments.append(Group("policy=MethodPolicy(", policy))
-    return Group(f"{method.constant} = MethodSpec(", arguments).lines(expanded=True)
+    return statement(f"{method.constant} =", Group("MethodSpec(", arguments), expanded=True)
 
 
 def event_spec(file: File, event: Event, messages: MessageNames) -> list[str]:
@@ -47,7 +47,7 @@ def event_spec(file: File, event: Event, messages: MessageNames) -> list[str]:
         arguments.append(f"description={string(description)}")
     if event.deprecated:
         arguments.append("deprecated=True")
-    return Group(f"{event.constant} = EventSpec(", arguments).lines(expanded=True)
+    return statement(f"{event.constant} =", Group("EventSpec(", arguments), expanded=True)
 
 
 def event_list(file: File) -> list[str]:

@@ -95,8 +95,12 @@ class Service:
     full_name: str
     client: str
     """Name of the class that calls it."""
+    blocking_client: str
+    """Name of the class that calls it and waits."""
     servicer: str
     """Name of the class that answers its calls."""
+    fake: str
+    """Name of the class that stands in for it in tests, in the module of fakes."""
     comment: str
     deprecated: bool
     """Whether the contract says so of the service or its file."""
@@ -125,6 +129,8 @@ class File:
     path: str
     output: str
     """Path of the generated file."""
+    fakes_output: str
+    """Path of the generated file with the fakes of its services."""
     relative_imports: bool
     """Whether modules of the same run are imported relative to the generated one."""
     publisher: str

@@ -10,6 +10,8 @@ __all__ = [
     "RUNTIME_MODULES",
     "camel_case",
     "constant_name",
+    "fakes_output_path",
+    "generated_module",
     "importable",
     "is_plain",
     "member_name",
@@ -26,6 +28,7 @@ RUNTIME_MODULES = {
     "AsyncIterator": "collections.abc",
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
+    "Iterable": "collections.abc",
     "Any": "typing",
     "TYPE_CHECKING": "typing",
     "deprecated": "typing_extensions",
@@ -47,6 +50,8 @@ RUNTIME_MODULES = {
     "message_class": "carrick.generated",
     "require_runtime": "carrick.generated",
     "Outbox": "carrick.outbox",
+    "BlockingChannel": "carrick.rpc",
+    "BlockingResponseStream": "carrick.rpc",
     "Channel": "carrick.rpc",
     "ResponseStream": "carrick.rpc",
     "Transaction": "carrick.store",
@@ -60,7 +65,7 @@ RUNTIME_MODULES = {
 }
 """Every name that generated code may use, and the module that it comes from. No name of a contract hides one."""
 
-MEMBERS = {*RUNTIME_MODULES, "routes"}
+MEMBERS = {*RUNTIME_MODULES, "routes", "channel", "client", "blocking_client"}
 """What no method of a generated class is called: what annotations in it refer to, and what it defines itself."""
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -105,9 +110,19 @@ def module_name(path: str) -> str:
     return f"{_module_stem(path)}_pb2"
 
 
+def generated_module(path: str) -> str:
+    """Return the Python module that this plugin generates: beside the one of the messages."""
+    return f"{_module_stem(path)}_carrick"
+
+
 def output_path(path: str) -> str:
-    """Return the path of the file that this plugin generates: beside the one of the messages."""
-    return f"{_module_stem(path).replace('.', '/')}_carrick.py"
+    """Return the path of that module."""
+    return f"{generated_module(path).replace('.', '/')}.py"
+
+
+def fakes_output_path(path: str) -> str:
+    """Return the path of the module with the fakes of its services."""
+    return f"{generated_module(path).replace('.', '/')}_fakes.py"
 
 
 def _module_stem(path: str) -> str:

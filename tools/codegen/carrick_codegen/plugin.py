@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from carrick_codegen import _parameters
 from carrick_codegen._errors import ContractErrors, MalformedRequestError
 from carrick_codegen.reader import read
-from carrick_codegen.render import render
+from carrick_codegen.render import render, render_fakes
 
 __all__ = ["generate", "main"]
 
@@ -49,4 +49,6 @@ def generate(request: CodeGeneratorRequest) -> CodeGeneratorResponse:
         return response
     for file in files:
         response.file.add(name=file.output, content=render(file))
+        if file.services:
+            response.file.add(name=file.fakes_output, content=render_fakes(file))
     return response

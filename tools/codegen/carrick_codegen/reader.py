@@ -13,7 +13,7 @@ from carrick_codegen._request import Contract, load
 from carrick_codegen._scope import Scope
 from carrick_codegen._services import ServiceReader
 from carrick_codegen.model import File
-from carrick_codegen.names import RUNTIME_MODULES, camel_case, output_path
+from carrick_codegen.names import RUNTIME_MODULES, camel_case, fakes_output_path, output_path
 
 __all__ = ["read"]
 
@@ -39,6 +39,7 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
                 File(
                     path=contract.file.name,
                     output=output_path(contract.file.name),
+                    fakes_output=fakes_output_path(contract.file.name),
                     relative_imports=parameters.relative_imports,
                     publisher=module.name(_publisher(contract.file.name)),
                     comment=contract.source.comment(_SYNTAX) or contract.source.comment(_PACKAGE),

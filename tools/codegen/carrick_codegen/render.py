@@ -1,10 +1,11 @@
 """Model to text: one generated module for each contract file. The same model always gives the same text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from carrick_codegen._client import client
+from carrick_codegen._client import blocking_client, client
 from carrick_codegen._comments import docstring, one_line
 from carrick_codegen._exports import exported
+from carrick_codegen._fake import fake, fakes_head
 from carrick_codegen._imports import import_lines
 from carrick_codegen._layout import WIDTH, Group
 from carrick_codegen._literals import string
@@ -14,15 +15,19 @@ from carrick_codegen._servicer import servicer
 from carrick_codegen._specs import event_list, event_spec, method_spec
 from carrick_codegen.model import File
 
-__all__ = ["render"]
+__all__ = ["render", "render_fakes"]
+
+
+def render_fakes(file: File) -> str:
+    """Return the module with the fakes of a file that has services."""
+    return _text(fakes_head(file), [fake(file, service) for service in file.services])
 
 
 def render(file: File) -> str:
     """Return the generated module of a file that has services or events."""
     messages = MessageNames(file)
     blocks = [_head(file, messages), *_specs(file, messages)]
-    definitions = list(_definitions(file, messages))
-    return "\n\n\n".join("\n".join(lines) for lines in [_joined(blocks), *definitions]) + "\n"
+    return _text(_joined(blocks), _definitions(file, messages))
 
 
 def _head(file: File, messages: MessageNames) -> list[str]:
@@ -52,11 +57,16 @@ def _specs(file: File, messages: MessageNames) -> Iterator[list[str]]:
 def _definitions(file: File, messages: MessageNames) -> Iterator[list[str]]:
     for service in file.services:
         yield client(service, messages)
+        yield blocking_client(service, messages)
         yield servicer(service, messages)
     if file.events:
         yield publisher(file, messages)
     for event in file.events:
         yield subscription(event, messages)
+
+
+def _text(head: list[str], definitions: Iterable[list[str]]) -> str:
+    return "\n\n\n".join("\n".join(lines) for lines in [head, *definitions]) + "\n"
 
 
 def _joined(blocks: list[list[str]]) -> list[str]:

@@ -21,11 +21,11 @@ from carrick import (
     MethodSpec,
     RetryOptions,
 )
-from carrick.rpc import Channel
+from carrick.rpc import BlockingChannel, Channel
 
 from shop.inventory.v1.inventory_pb2 import ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse
 
-__all__ = ["InventoryClient", "InventoryServicer", "RELEASE", "RESERVE"]
+__all__ = ["InventoryBlockingClient", "InventoryClient", "InventoryServicer", "RELEASE", "RESERVE"]
 
 RESERVE = MethodSpec(
     service="shop.inventory.v1.Inventory",
@@ -85,6 +85,42 @@ class InventoryClient:
     ) -> ReleaseResponse:
         """Release gives an order's stock back, and keeps a Reserve that comes later from taking it."""
         return await self._release(request, timeout=timeout, metadata=metadata)
+
+
+class InventoryBlockingClient:
+    """Inventory promises stock to orders.
+
+    Its calls wait for their answer, in any thread without an event loop.
+    """
+
+    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
+        self._reserve = channel.unary(RESERVE, policy)
+        self._release = channel.unary(RELEASE, policy)
+
+    def reserve(
+        self,
+        request: ReserveRequest,
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+        metadata: Metadata = (),
+    ) -> ReserveResponse:
+        """Reserve sets stock aside for an order: all of its lines or none.
+
+        FAILED_PRECONDITION when there is not enough, or when the order's reservation was released.
+        """
+        return self._reserve(request, timeout=timeout, key=key, metadata=metadata)
+
+    def release(
+        self,
+        request: ReleaseRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ReleaseResponse:
+        """Release gives an order's stock back, and keeps a Reserve that comes later from taking it."""
+        return self._release(request, timeout=timeout, metadata=metadata)
 
 
 class InventoryServicer(ABC):

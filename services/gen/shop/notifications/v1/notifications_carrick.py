@@ -10,11 +10,11 @@ from carrick.generated import require_runtime
 require_runtime(__name__, 1)
 
 from carrick import Context, IdempotencyLevel, Metadata, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
-from carrick.rpc import Channel
+from carrick.rpc import BlockingChannel, Channel
 
 from shop.notifications.v1.notifications_pb2 import ListNotificationsRequest, ListNotificationsResponse
 
-__all__ = ["LIST_NOTIFICATIONS", "NotificationsClient", "NotificationsServicer"]
+__all__ = ["LIST_NOTIFICATIONS", "NotificationsBlockingClient", "NotificationsClient", "NotificationsServicer"]
 
 LIST_NOTIFICATIONS = MethodSpec(
     service="shop.notifications.v1.Notifications",
@@ -42,6 +42,27 @@ class NotificationsClient:
     ) -> ListNotificationsResponse:
         """ListNotifications returns what a customer was told, oldest first."""
         return await self._list_notifications(request, timeout=timeout, metadata=metadata)
+
+
+class NotificationsBlockingClient:
+    """Notifications shows what customers were told.
+
+    Its calls wait for their answer, in any thread without an event loop.
+    """
+
+    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
+        self._list_notifications = channel.unary(LIST_NOTIFICATIONS, policy)
+
+    def list_notifications(
+        self,
+        request: ListNotificationsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ListNotificationsResponse:
+        """ListNotifications returns what a customer was told, oldest first."""
+        return self._list_notifications(request, timeout=timeout, metadata=metadata)
 
 
 class NotificationsServicer(ABC):

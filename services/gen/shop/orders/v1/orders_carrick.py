@@ -25,7 +25,7 @@ from carrick import (
     RetryOptions,
 )
 from carrick.outbox import Outbox
-from carrick.rpc import Channel
+from carrick.rpc import BlockingChannel, Channel
 from carrick.store import Transaction
 
 from shop.orders.v1.orders_pb2 import (
@@ -40,6 +40,7 @@ __all__ = [
     "EVENTS",
     "GET_ORDER",
     "ORDER_PLACED",
+    "OrdersBlockingClient",
     "OrdersClient",
     "OrdersEvents",
     "OrdersServicer",
@@ -117,6 +118,43 @@ class OrdersClient:
     ) -> GetOrderResponse:
         """GetOrder returns an order as it stands."""
         return await self._get_order(request, timeout=timeout, metadata=metadata)
+
+
+class OrdersBlockingClient:
+    """Orders places orders and tells what became of them.
+
+    Its calls wait for their answer, in any thread without an event loop.
+    """
+
+    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
+        self._place_order = channel.unary(PLACE_ORDER, policy)
+        self._get_order = channel.unary(GET_ORDER, policy)
+
+    def place_order(
+        self,
+        request: PlaceOrderRequest,
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+        metadata: Metadata = (),
+    ) -> PlaceOrderResponse:
+        """PlaceOrder reserves the stock, charges the customer and emits OrderPlaced, or refuses the order.
+
+        A refusal for want of stock or money is a reply, not an error. After an error the outcome is open: call again
+        with the same key.
+        """
+        return self._place_order(request, timeout=timeout, key=key, metadata=metadata)
+
+    def get_order(
+        self,
+        request: GetOrderRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> GetOrderResponse:
+        """GetOrder returns an order as it stands."""
+        return self._get_order(request, timeout=timeout, metadata=metadata)
 
 
 class OrdersServicer(ABC):

@@ -21,11 +21,11 @@ from carrick import (
     MethodSpec,
     RetryOptions,
 )
-from carrick.rpc import Channel
+from carrick.rpc import BlockingChannel, Channel
 
 from shop.payments.v1.payments_pb2 import ChargeRequest, ChargeResponse, RefundRequest, RefundResponse
 
-__all__ = ["CHARGE", "PaymentsClient", "PaymentsServicer", "REFUND"]
+__all__ = ["CHARGE", "PaymentsBlockingClient", "PaymentsClient", "PaymentsServicer", "REFUND"]
 
 CHARGE = MethodSpec(
     service="shop.payments.v1.Payments",
@@ -85,6 +85,42 @@ class PaymentsClient:
     ) -> RefundResponse:
         """Refund gives an order's money back, and keeps a Charge that comes later from taking it."""
         return await self._refund(request, timeout=timeout, metadata=metadata)
+
+
+class PaymentsBlockingClient:
+    """Payments moves money between customers and the shop.
+
+    Its calls wait for their answer, in any thread without an event loop.
+    """
+
+    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
+        self._charge = channel.unary(CHARGE, policy)
+        self._refund = channel.unary(REFUND, policy)
+
+    def charge(
+        self,
+        request: ChargeRequest,
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+        metadata: Metadata = (),
+    ) -> ChargeResponse:
+        """Charge takes the money for an order.
+
+        FAILED_PRECONDITION when the bank declines, or when the order's charge was refunded.
+        """
+        return self._charge(request, timeout=timeout, key=key, metadata=metadata)
+
+    def refund(
+        self,
+        request: RefundRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> RefundResponse:
+        """Refund gives an order's money back, and keeps a Charge that comes later from taking it."""
+        return self._refund(request, timeout=timeout, metadata=metadata)
 
 
 class PaymentsServicer(ABC):

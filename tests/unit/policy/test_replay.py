@@ -1,0 +1,151 @@
+"""Requests that are read once and sent as often as it takes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from carrick.policy.replay import Replay
+from tests.unit.streams import Item, item, items, numbers
+
+LIMIT = 10_000
+
+
+class Source:
+    """Requests numbered from 0, which says how many were asked for and whether it was closed."""
+
+    def __init__(self, count: int, error: Exception | None = None) -> None:
+        self.asked = 0
+        self.closed = asyncio.Event()
+        self._count = count
+        self._error = error
+
+    async def __call__(self) -> AsyncGenerator[Item, None]:
+        """Yield them."""
+        try:
+            for number in range(self._count):
+                self.asked += 1
+                yield item(number)
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.closed.set()
+
+
+async def some(requests: AsyncIterator[Item], count: int) -> list[int]:
+    """Return the numbers of the first ``count`` requests."""
+    return [(await anext(requests)).total for _ in range(count)]
+
+
+async def turns() -> None:
+    """Let every other task go as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_each_pass_begins_with_the_first_request() -> None:
+    """A pass sees what earlier ones saw, and goes on with the source where they stopped."""
+    source = Source(6)
+    replay = Replay(source(), LIMIT)
+    assert await some(replay.requests(), 2) == [0, 1]
+    assert await some(replay.requests(), 4) == [0, 1, 2, 3]
+    assert await numbers(replay.requests()) == list(range(6))
+    assert await numbers(replay.requests()) == list(range(6))
+    assert replay.whole
+    assert source.asked == 6
+    assert source.closed.is_set()
+
+
+async def test_the_source_is_read_two_requests_ahead_and_no_further() -> None:
+    """Back-pressure reaches the source, though a task of its own reads it."""
+    source = Source(100)
+    replay = Replay(source(), LIMIT)
+    assert await some(replay.requests(), 1) == [0]
+    await turns()
+    assert source.asked == 3
+    replay.stop()
+    await turns()
+    assert source.closed.is_set()
+
+
+async def test_a_pass_that_is_cancelled_loses_nothing() -> None:
+    """A request that a cancelled pass was waiting for is the next one of the next pass."""
+    gate = asyncio.Event()
+
+    async def gated() -> AsyncGenerator[Item, None]:
+        yield item(0)
+        await gate.wait()
+        yield item(1)
+
+    replay = Replay(gated(), LIMIT)
+    waiting = asyncio.create_task(numbers(replay.requests()))
+    await turns()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.set()
+    assert await numbers(replay.requests()) == [0, 1]
+
+
+async def test_more_than_the_limit_is_not_kept() -> None:
+    """A pass goes on past the limit; another one would not be whole."""
+    replay = Replay(items(100), 50)
+    assert await numbers(replay.requests()) == list(range(100))
+    assert not replay.whole
+
+
+async def test_nothing_more_is_kept_after_the_release() -> None:
+    """Once a response has come, the running pass sees every request once, and memory is let go of."""
+    replay = Replay(items(10), LIMIT)
+    assert await some(replay.requests(), 3) == [0, 1, 2]
+    second = replay.requests()
+    assert await some(second, 2) == [0, 1]
+    replay.release()
+    assert await numbers(second) == list(range(2, 10))
+    assert replay._kept == []
+
+
+async def test_an_error_of_the_source_comes_in_its_place() -> None:
+    """Every pass gets the requests before the error, and then the error."""
+    replay = Replay(Source(2, ValueError("broken"))(), LIMIT)
+    for _ in range(2):
+        requests = replay.requests()
+        assert await some(requests, 2) == [0, 1]
+        with pytest.raises(ValueError, match="broken"):
+            await anext(requests)
+
+
+async def test_one_message_object_for_all_requests() -> None:
+    """What was kept does not change when the source changes its message."""
+
+    async def reusing() -> AsyncGenerator[Item, None]:
+        message = Item()
+        for number in range(4):
+            message.total = number
+            yield message
+
+    replay = Replay(reusing(), LIMIT)
+    assert await some(replay.requests(), 3) == [0, 1, 2]
+    assert await numbers(replay.requests()) == [0, 1, 2, 3]
+
+
+async def test_a_source_that_leaks_a_cancellation() -> None:
+    """A CancelledError that nobody asked for is the source's own error, and reaches the pass."""
+
+    async def leaking() -> AsyncGenerator[Item, None]:
+        yield item(0)
+        raise asyncio.CancelledError
+
+    requests = Replay(leaking(), LIMIT).requests()
+    assert (await anext(requests)).total == 0
+    with pytest.raises(asyncio.CancelledError):
+        await anext(requests)
+
+
+async def test_stopping_before_the_first_pass() -> None:
+    """A call that was refused before anything was sent has not touched its requests."""
+    source = Source(3)
+    replay = Replay(source(), LIMIT)
+    replay.stop()
+    await turns()
+    assert source.asked == 0
