@@ -55,10 +55,9 @@ class MessageBuilder:
         return names
 
     def _field(self, type_: int) -> FieldDescriptorProto:
-        name = self._draw(IDENTIFIERS)
+        name = self._symbols.declare(self.full_name, self._draw(IDENTIFIERS))
         while _json_name(name) in self._json_names:
-            name += "3"
-        name = self._symbols.declare(self.full_name, name)
+            name = self._symbols.declare(self.full_name, f"{name}3")
         self._json_names.add(_json_name(name))
         return self._message.field.add(
             name=name,
