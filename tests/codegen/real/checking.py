@@ -74,7 +74,7 @@ def type_faults(generated: Generated, cache: Path) -> list[str]:
 
 
 def _files(generated: Generated) -> list[Path]:
-    return [generated.folder / f"{module.replace('.', '/')}.py" for module in generated.modules.values()]
+    return sorted(generated.folder.rglob("*_carrick*.py"))
 
 
 def _complaints(command: list[str], **environment: str) -> list[str]:

@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from carrick import Context, EventSpec, MethodKind, MethodSpec
-from carrick.rpc import Channel, Server
+from carrick.rpc import BlockingChannel, Channel, Server
 
 
 def main() -> None:
@@ -39,22 +39,24 @@ def _probe(pair: tuple[str, list[str]]) -> tuple[int, int, str]:
             getattr(module, exported)
         services = [descriptor_pool.Default().FindServiceByName(service) for service in service_names]
         return asyncio.run(_call_all(module, services)), _events(module), ""
-    except Exception:  # noqa: BLE001 - whatever is wrong with a module is what the caller wants to know
-        return 0, 0, traceback.format_exc()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a module is what the caller wants to know
+        return 0, 0, "".join(traceback.format_exception(error, limit=-1)).rstrip()
 
 
 async def _call_all(module: ModuleType, services: Sequence[ServiceDescriptor]) -> int:
+    """Serve all services and call each method, by both clients; return how many there are."""
     servicers = [_servicer(cls, service) for cls, service in zip(_servicers(module), services, strict=True)]
-    pairs = [(cls, servicer) for cls, servicer in zip(_clients(module), servicers, strict=True) if _is_ours(servicer)]
-    async with (
-        Server(*(servicer for _, servicer in pairs), claims=NoClaims()) as server,
-        Channel(server.address) as channel,
-    ):
-        bound = [(cls(channel), route) for cls, servicer in pairs for route in servicer.routes()]
-        for client, route in bound:
-            if not route.spec.keyed:
-                await _call(getattr(client, route.handler.__name__), route.spec)
-    return len(bound)
+    clients, blocking = _clients(module, Channel), _clients(module, BlockingChannel)
+    trios = [trio for trio in zip(servicers, clients, blocking, strict=True) if _is_ours(trio[0])]
+    async with Server(*(servicer for servicer, _, _ in trios), claims=NoClaims()) as server:
+        async with Channel(server.address) as channel:
+            for servicer, client, _ in trios:
+                await _call_client(client(channel), servicer)
+        for servicer, _, client in trios:
+            await asyncio.to_thread(_call_blocking_client, client, server.address, servicer)
+    for fake, servicer in zip(_fakes(module), servicers, strict=True):
+        assert _specs(vars(fake()).values()) == [route.spec for route in servicer.routes()]
+    return sum(len(servicer.routes()) for servicer, _, _ in trios)
 
 
 class NoClaims:
@@ -89,8 +91,19 @@ def _servicers(module: ModuleType) -> list[Any]:
     return [cls for cls in _classes(module) if hasattr(cls, "routes")]
 
 
-def _clients(module: ModuleType) -> list[Any]:
-    return [cls for cls in _classes(module) if "channel" in getattr(cls.__init__, "__annotations__", ())]
+def _clients(module: ModuleType, channel: type[object]) -> list[Any]:
+    return [cls for cls in _classes(module) if getattr(cls.__init__, "__annotations__", {}).get("channel") is channel]
+
+
+def _fakes(module: ModuleType) -> list[Any]:
+    if not _servicers(module):
+        return []
+    return list(_classes(importlib.import_module(f"{module.__name__}_fakes")))
+
+
+def _specs(values: Iterable[Any]) -> list[MethodSpec[Any, Any]]:
+    """Return the methods of those that are fakes of one."""
+    return [value.method for value in values if isinstance(getattr(value, "method", None), MethodSpec)]
 
 
 def _servicer(cls: Any, service: ServiceDescriptor) -> Any:
@@ -164,15 +177,32 @@ _HANDLERS = {
 }
 
 
-async def _call(method: Any, spec: MethodSpec[Any, Any]) -> None:
-    """Call a method with empty messages, and see the reply's type."""
-    request = _two(spec.request) if spec.streams_requests else spec.request()
-    if spec.streams_responses:
-        replies = [reply async for reply in method(request)]
-        assert len(replies) == 1 + spec.streams_requests
-    else:
-        replies = [await method(request)]
+async def _call_client(client: Any, servicer: Any) -> None:
+    """Call all methods with empty messages, and see the type of the replies."""
+    for method, spec in _callable(client, servicer):
+        request = _two(spec.request) if spec.streams_requests else spec.request()
+        if spec.streams_responses:
+            _check_replies(spec, [reply async for reply in method(request)])
+        else:
+            _check_replies(spec, [await method(request)])
+
+
+def _call_blocking_client(cls: Any, address: str, servicer: Any) -> None:
+    with BlockingChannel(address) as channel:
+        for method, spec in _callable(cls(channel), servicer):
+            request = [spec.request()] * 2 if spec.streams_requests else spec.request()
+            _check_replies(spec, list(method(request)) if spec.streams_responses else [method(request)])
+
+
+def _callable(client: Any, servicer: Any) -> Iterator[tuple[Callable[..., Any], MethodSpec[Any, Any]]]:
+    for route in servicer.routes():
+        if not route.spec.keyed:
+            yield getattr(client, route.handler.__name__), route.spec
+
+
+def _check_replies(spec: MethodSpec[Any, Any], replies: Sequence[Any]) -> None:
     assert all(isinstance(reply, spec.response) for reply in replies)
+    assert len(replies) == 1 + (spec.streams_requests and spec.streams_responses)
 
 
 async def _two(message: type[Any]) -> AsyncIterator[Any]:
