@@ -91,7 +91,8 @@ def _contract(file: File) -> list[str]:
 
 
 def _is_importable(file: File) -> bool:
-    return importable(_module(file))
+    """Tell whether an import statement brings the clients in with their types: mypy reads no folder like ``x+y``."""
+    return importable(_module(file)) and all(part.isidentifier() for part in generated_module(file.path).split("."))
 
 
 def _module(file: File) -> str:

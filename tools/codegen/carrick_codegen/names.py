@@ -32,6 +32,7 @@ RUNTIME_MODULES = {
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Iterable": "collections.abc",
+    "import_module": "importlib",
     "Any": "typing",
     "TYPE_CHECKING": "typing",
     "deprecated": "typing_extensions",
