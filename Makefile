@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+REAL   := build/real-protos/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated bench-rpc bench-import wheel lock clean
+.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen bench-rpc bench-codegen \
+  bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-setup: $(READY) ## create .venv from the lock file
+setup: $(READY) $(REAL) ## create .venv from the lock file, and fetch what the tests read
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -22,10 +24,17 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(REAL): tests/codegen/real/requirements.lock | $(READY)
+	@echo "fetching other people's contracts ..."
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --require-hashes -r $< -d $(@D)/wheels
+	@touch $@
+
 demo: $(READY) ## run the shop while things are killed, and count what was lost
 	@$(BIN)/python -m services.demo $(ARGS)
 
-test: $(READY) ## run the tests
+test: $(READY) $(REAL) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY) check-generated ## format, lint, types, import rules, contracts, generated code
@@ -46,6 +55,12 @@ generate: $(READY) ## generate code from proto/
 check-generated: ## fail when the committed generated code is out of date
 	@$(MAKE) --no-print-directory generate ARGS=--check
 
+real-protos: $(READY) $(REAL) ## generate for contracts of others, and count what came of them
+	@$(BIN)/python -m tests.codegen.real
+
+torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
+	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
+
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)
 
@@ -56,9 +71,15 @@ wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
+	@$(BIN)/python -m tests.bench.codegen $(ARGS)
+
 lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --all-extras --group dev --custom-compile-command 'make lock' -o requirements.lock pyproject.toml
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --no-deps --no-annotate --custom-compile-command 'make lock' \
+	  -o tests/codegen/real/requirements.lock tests/codegen/real/requirements.in
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results demo-results

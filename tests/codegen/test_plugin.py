@@ -1,7 +1,6 @@
 """The plugin as a program and as a function: bytes that are no request, features, names of any kind."""
 
 import ast
-import io
 import keyword
 import sys
 from types import SimpleNamespace
@@ -15,20 +14,7 @@ from hypothesis import strategies as st
 from carrick_codegen import plugin
 from carrick_codegen.names import RUNTIME_MODULES
 from carrick_codegen.plugin import generate
-
-
-def run(data: bytes) -> tuple[bytes, str | int | None]:
-    """Run the program on ``data``; return its stdout and what it exits with."""
-    stdin = SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False)
-    stdout = SimpleNamespace(buffer=io.BytesIO())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", stdin)
-        patch.setattr(sys, "stdout", stdout)
-        try:
-            plugin.main()
-        except SystemExit as exit_:
-            return stdout.buffer.getvalue(), exit_.code
-    return stdout.buffer.getvalue(), 0
+from tests.codegen.running import run
 
 
 @given(st.binary(max_size=200))
