@@ -7,7 +7,8 @@ REAL   := build/real-protos/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated bench-rpc bench-codegen real-protos torture-codegen lock clean
+.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen
+.PHONY: bench-rpc bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -48,11 +49,11 @@ format: $(READY) ## format the code and sort its imports
 	$(BIN)/ruff check --fix .
 
 generate: $(READY) ## generate code from proto/
-	$(BIN)/buf generate --template buf.gen.runtime.yaml
-	$(BIN)/buf generate
+	@$(BIN)/carrick generate --allow-carrick --template buf.gen.runtime.yaml $(ARGS)
+	@$(BIN)/carrick generate $(ARGS)
 
-check-generated: $(READY) ## fail when the committed generated code is out of date
-	@$(BIN)/python tools/check_generated.py
+check-generated: ## fail when the committed generated code is out of date
+	@$(MAKE) --no-print-directory generate ARGS=--check
 
 real-protos: $(READY) $(REAL) ## generate for contracts of others, and count what came of them
 	@$(BIN)/python -m tests.codegen.real
@@ -65,6 +66,13 @@ bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framewor
 
 bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 	@$(BIN)/python -m tests.bench.codegen $(ARGS)
+
+bench-import: $(READY) ## import time of clients, bare grpc.aio beside the framework
+	@$(BIN)/python -m tests.bench.imports $(ARGS)
+
+wheel: $(READY) ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

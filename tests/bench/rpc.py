@@ -8,14 +8,14 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from tests.bench.report import row, show, write
 
 SIDES = ("bare", "carrick")
 CONCURRENCIES = (32, 1)
@@ -110,8 +110,8 @@ def main(
         rows += _rows(samples, concurrency)
         name = "default_cpu_vs_bare" if concurrency == CONCURRENCIES[0] else f"default_cpu_vs_bare_{concurrency}"
         ratios[name] = _ratio(samples, lambda sample: sample.cpu_us_per_call)
-    _show(console, rows, ratios)
-    _write(rows, ratios)
+    show(console, rows, ratios)
+    write("rpc", rows, ratios)
 
 
 def _rows(samples: dict[str, list[Sample]], concurrency: int) -> list[dict[str, object]]:
@@ -121,41 +121,14 @@ def _rows(samples: dict[str, list[Sample]], concurrency: int) -> list[dict[str, 
             ("rate", "calls/s", [run.calls_per_second for run in runs]),
             ("cpu", "µs/call", [run.cpu_us_per_call for run in runs]),
         ):
-            rows.append(_row(f"{side}_{concurrency}", metric, unit, values))
+            rows.append(row(f"{side}_{concurrency}", metric, unit, values))
     return rows
-
-
-def _row(case: str, metric: str, unit: str, values: Sequence[float]) -> dict[str, object]:
-    return {
-        "case": case,
-        "metric": metric,
-        "unit": unit,
-        "median": round(statistics.median(values), 1),
-        "min": round(min(values), 1),
-        "max": round(max(values), 1),
-        "runs": len(values),
-    }
 
 
 def _ratio(samples: dict[str, list[Sample]], value: Callable[[Sample], float]) -> float:
     """Return the median over the pairs of carrick's value by the bare one's."""
     pairs = zip(samples["carrick"], samples["bare"], strict=True)
     return round(statistics.median(value(ours) / value(bare) for ours, bare in pairs), 3)
-
-
-def _show(console: Console, rows: Sequence[dict[str, object]], ratios: dict[str, float]) -> None:
-    table = Table("case", "metric", "median", "min", "max", "unit", "runs")
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in ("case", "metric", "median", "min", "max", "unit", "runs")))
-    console.print(table)
-    for name, ratio in ratios.items():
-        console.print(f"{name}: {ratio:.3f}")
-
-
-def _write(rows: Sequence[dict[str, object]], ratios: dict[str, float]) -> None:
-    path = Path("bench-results") / "rpc.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"bench": "rpc", "rows": rows, "ratios": ratios}, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

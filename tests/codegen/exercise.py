@@ -6,6 +6,7 @@ how many services, methods and calls there were.
 """
 
 import asyncio
+import inspect
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -104,11 +105,17 @@ def call_and_wait(spec: Spec, method: Callable[..., Any]) -> None:
     check(spec, list(reply) if spec.streams_responses else [reply])
 
 
+def classes_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the classes that a module exports, with their names."""
+    for name in module.__all__:
+        if inspect.isclass(exported := getattr(module, name)):
+            yield name, exported
+
+
 def servicers(module: ModuleType) -> Iterator[Any]:
     """Implement every abstract servicer of a module."""
-    for name in module.__all__:
-        abstract: Any = getattr(module, name)
-        if isinstance(abstract, type) and hasattr(abstract, "routes"):
+    for name, abstract in classes_of(module):
+        if hasattr(abstract, "routes"):
             routes: list[MethodRoute[Any, Any]] = list(abstract.routes(_Names()))
             methods = {str(route.handler): handler_of(route.spec) for route in routes}
             assert abstract.__abstractmethods__ == set(methods)
@@ -124,9 +131,8 @@ class _Names:
 
 def client_of(module: ModuleType, service: str, channel: Any) -> Any:
     """Return the client of a service that is made with this channel."""
-    for name in module.__all__:
-        candidate: Any = getattr(module, name)
-        if isinstance(candidate, type) and not hasattr(candidate, "routes") and not issubclass(candidate, Message):
+    for _, candidate in classes_of(module):
+        if not hasattr(candidate, "routes") and not issubclass(candidate, Message):
             made = candidate(channel)
             bound = next(iter(vars(made).values()), None)
             inner = getattr(bound, "_call", bound)

@@ -2,7 +2,15 @@
 
 import pytest
 
-from carrick_codegen.names import camel_case, constant_name, importable, member_name, module_name, output_path
+from carrick_codegen.names import (
+    best_reference,
+    camel_case,
+    constant_name,
+    importable,
+    member_name,
+    module_name,
+    output_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +91,19 @@ def test_modules_follow_protoc(path: str, module: str, output: str) -> None:
 def test_importable(module: str, answer: bool) -> None:
     """A keyword or a leading digit in a path cannot stand in an import statement."""
     assert importable(module) is answer
+
+
+@pytest.mark.parametrize(
+    ("module", "own", "reference"),
+    [
+        ("acme.v1.a_pb2", "acme.v1.b_pb2", "acme.v1.a_pb2"),
+        ("acme.in.a_pb2", "acme.in.b_pb2", ".a_pb2"),
+        ("in.v1.a_pb2", "in.v2.b_pb2", "..v1.a_pb2"),
+        ("in.v1.a_pb2", "acme.v1.b_pb2", "in.v1.a_pb2"),
+        ("acme.in.a_pb2", "acme.v1.b_pb2", "acme.in.a_pb2"),
+        ("2fa_pb2", "b_pb2", "2fa_pb2"),
+    ],
+)
+def test_references(module: str, own: str, reference: str) -> None:
+    """A relative name stands where an absolute one cannot, and only there."""
+    assert best_reference(module, own) == reference

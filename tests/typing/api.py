@@ -1,14 +1,23 @@
 """What users write must be typed: this file is checked, not run."""
 
+from collections.abc import AsyncIterator
 from typing import assert_type
 
-from carrick import CarrickError, Context, EventRoute, MethodPolicy, RetryOptions
+from carrick import CarrickError, Context, EventRoute, MethodKind, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
 from carrick.messaging import Subscriber
 from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox
-from carrick.rpc import Channel, UnaryCall
+from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, UnaryCall
 from carrick.store.sqlite import SqliteDatabase
-from shop.orders.v1.orders_carrick import GET_ORDER, OrdersClient, OrdersEvents, OrdersServicer, on_order_placed
+from shop.orders.v1.orders_carrick import (
+    GET_ORDER,
+    OrdersBlockingClient,
+    OrdersClient,
+    OrdersEvents,
+    OrdersServicer,
+    on_order_placed,
+)
+from shop.orders.v1.orders_carrick_fakes import OrdersFake
 from shop.orders.v1.orders_pb2 import (
     GetOrderRequest,
     GetOrderResponse,
@@ -69,3 +78,52 @@ def outbox(events: Outbox) -> OrdersEvents:
     """A publisher needs an outbox."""
     OrdersEvents("outbox")  # type: ignore[arg-type]  # no outbox
     return OrdersEvents(events)
+
+
+WATCH = MethodSpec(
+    service="test.v1.Watches",
+    name="Watch",
+    request=GetOrderRequest,
+    response=GetOrderResponse,
+    kind=MethodKind.SERVER_STREAM,
+)
+
+
+async def streams(channel: Channel) -> None:
+    """Streams know their messages."""
+    stream = channel.server_stream(WATCH)(GetOrderRequest())
+    assert_type(stream, ResponseStream[GetOrderResponse])
+    async for reply in stream:
+        assert_type(reply, GetOrderResponse)
+    channel.server_stream(WATCH)(PlaceOrderRequest())  # type: ignore[arg-type]  # another method's request
+    await channel.client_stream(WATCH)([GetOrderRequest()])  # type: ignore[arg-type]  # no asynchronous iterator
+
+
+def routes(handler: OrdersServicer) -> list[MethodRoute[GetOrderRequest, GetOrderResponse]]:
+    """A handler has one of the shapes of a call."""
+
+    async def watch(request: GetOrderRequest, ctx: Context) -> AsyncIterator[GetOrderResponse]:
+        yield GetOrderResponse()
+
+    async def mistaken(request: PlaceOrderRequest, ctx: Context) -> AsyncIterator[GetOrderResponse]:
+        yield GetOrderResponse()
+
+    MethodRoute(WATCH, mistaken)  # type: ignore[arg-type]  # takes another request
+    return [MethodRoute(WATCH, watch), MethodRoute(GET_ORDER, handler.get_order)]
+
+
+def blocking(channel: BlockingChannel) -> None:
+    """A blocking client returns what an asynchronous one does."""
+    orders = OrdersBlockingClient(channel)
+    assert_type(orders.place_order(PlaceOrderRequest(), key="k"), PlaceOrderResponse)
+    assert_type(channel.server_stream(WATCH)(GetOrderRequest()), BlockingResponseStream[GetOrderResponse])
+    OrdersBlockingClient(Channel("127.0.0.1:1"))  # type: ignore[arg-type]  # an asynchronous channel
+
+
+def fakes() -> OrdersClient:
+    """A fake's methods know what they may answer, and its client is one of the service's."""
+    orders = OrdersFake()
+    orders.get_order.returns(GetOrderResponse())
+    orders.get_order.returns(PlaceOrderResponse())  # type: ignore[arg-type]  # another method's reply
+    assert_type(orders.get_order.requests, list[GetOrderRequest])
+    return orders.client

@@ -22,6 +22,7 @@ _TIME = "must be a number of seconds above 0"
     [
         (lambda: RetryOptions(max_attempts=0), "max_attempts must be 1 to 100, not 0; 1 turns retries off"),
         (lambda: RetryOptions(max_attempts=101), "max_attempts must be 1 to 100, not 101"),
+        (lambda: RetryOptions(replay_bytes=-1), "replay_bytes must be 0 or more, not -1"),
         (lambda: RetryOptions(initial_backoff=0), f"initial_backoff {_TIME}, not 0; write for example"),
         (lambda: RetryOptions(max_backoff=-1.0), f"max_backoff {_TIME}, not -1.0"),
         (lambda: RetryOptions(initial_backoff=math.nan), f"initial_backoff {_TIME}, not nan"),

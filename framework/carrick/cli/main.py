@@ -2,12 +2,17 @@
 
 import asyncio
 import sys
-from importlib import resources
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import carrick
+from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
+from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
+from carrick.cli.new import check_name, make_project
 from carrick.cli.target import load_app
 from carrick.errors import CarrickError, ConfigurationError
 
@@ -58,7 +63,91 @@ def run(
 @_cli.command()
 def proto_path() -> None:
     """Print the folder to give protoc or buf for `import "carrick/v1/options.proto"`."""
-    typer.echo(str(resources.files("carrick") / "_proto"))
+    typer.echo(str(runtime_proto_path()))
+
+
+@_cli.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the service is called: its folder, package and contract.")],
+) -> None:
+    """Begin a service: a folder with a contract, handlers, a test and all that is needed to run it.
+
+    Its test passes and it serves calls as it is. Nothing that is there is
+    overwritten. For example: carrick new order-desk
+    """
+    with _files_in_a_sentence():
+        folder = make_project(check_name(name), Path())
+    typer.echo(f"made {folder}; now: cd {folder} && python -m pytest")
+
+
+@_cli.command()
+def generate(
+    template: Annotated[
+        Path | None,
+        typer.Option(help="A buf.gen.yaml of version v2; buf.gen.yaml here unless told."),
+    ] = None,
+    proto: Annotated[
+        str | None, typer.Option(help="Where the contracts are, if there is no buf.gen.yaml; proto unless told.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where the code goes, if there is no buf.gen.yaml; this folder unless told.")
+    ] = None,
+    compiler: Annotated[
+        Compiler | None, typer.Option("--with", help="What compiles; buf where it is, else protoc.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; show what is out of date and end with status 1.")
+    ] = False,
+    relative_imports: Annotated[
+        bool, typer.Option("--relative-imports", help="Let the generated files work below any package.")
+    ] = False,
+    allow_carrick: Annotated[
+        bool, typer.Option("--allow-carrick", help="Generate the package carrick too: for the framework's own build.")
+    ] = False,
+) -> None:
+    """Generate code from contracts, and write what changed.
+
+    carrick/v1/options.proto is found by itself. Files generated earlier that
+    no contract gives any more are removed. The list of them, buf.gen.sum,
+    belongs into version control.
+
+    Exit status: 0 when all is well, 1 when a contract is wrong or --check finds
+    a difference, 2 when something is missing or buf.gen.yaml is wrong.
+
+    Examples:
+      As buf.gen.yaml says, or from proto/ into this folder:
+        carrick generate
+      In CI, to see that the committed code is up to date:
+        carrick generate --check
+      Without a buf.gen.yaml, for a folder that is a package's part:
+        carrick generate --proto api --out shop/gen --relative-imports
+
+    """
+    with _files_in_a_sentence():
+        generation = Generation(
+            template=choose_template(template, proto, out),
+            compiler=compiler,
+            relative_imports=relative_imports,
+            allow_carrick=allow_carrick,
+        )
+        if not check:
+            generation.write(typer.echo)
+            return
+        up_to_date = generation.check(typer.echo)
+    state = "up to date" if up_to_date else "out of date; run the same command without --check"
+    typer.echo(f"generated code is {state}")
+    raise typer.Exit(0 if up_to_date else 1)
+
+
+@contextmanager
+def _files_in_a_sentence() -> Iterator[None]:
+    """Say in one sentence which file or folder could not be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename}: {error.strerror}; see to it that it can be read or written"
+        ) from error
 
 
 def main() -> None:
@@ -67,6 +156,9 @@ def main() -> None:
         _cli()
     except ConfigurationError as error:
         _fail(str(error), 2)
+    except ContractError as error:  # a compiler's own words, with file and line
+        print(error.message, file=sys.stderr)
+        sys.exit(1)
     except CarrickError as error:
         _fail(error.message, 1)
 

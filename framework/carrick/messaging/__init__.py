@@ -1,8 +1,17 @@
 """Events from and to a broker. ``carrick.messaging.nats`` has the adapter for NATS JetStream."""
 
+from typing import TYPE_CHECKING
+
+from carrick._on_demand import on_demand
 from carrick.messaging.contract import Broker, Consumer, Delivery, Message, Publisher
 from carrick.messaging.deadletter import DeadLetters
-from carrick.messaging.subscriber import Subscriber, SubscriberOptions
+
+if TYPE_CHECKING:
+    from carrick.messaging.subscriber import Subscriber, SubscriberOptions
+else:
+    __getattr__ = on_demand(
+        __name__, Subscriber="carrick.messaging.subscriber", SubscriberOptions="carrick.messaging.subscriber"
+    )
 
 __all__ = [
     "Broker",

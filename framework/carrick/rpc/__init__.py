@@ -1,5 +1,8 @@
 """Calls over gRPC: the only package that imports grpc."""
 
+from typing import TYPE_CHECKING
+
+from carrick._on_demand import on_demand
 from carrick.rpc.blocking import (
     BlockingBidiStreamCall,
     BlockingChannel,
@@ -10,8 +13,12 @@ from carrick.rpc.blocking import (
 )
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ResponseStream, ServerStreamCall, UnaryCall
 from carrick.rpc.channel import Channel
-from carrick.rpc.server import Server, Servicer
 from carrick.rpc.transport import Transport
+
+if TYPE_CHECKING:
+    from carrick.rpc.server import Server, Servicer
+else:
+    __getattr__ = on_demand(__name__, Server="carrick.rpc.server", Servicer="carrick.rpc.server")
 
 __all__ = [
     "BidiStreamCall",

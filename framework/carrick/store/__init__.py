@@ -1,12 +1,23 @@
 """Transactions, and what the framework keeps in a service's own database."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from carrick.store.housekeeping import Housekeeping
-from carrick.store.idempotency import IdempotencyRecords
-from carrick.store.inbox import Inbox
+from carrick._on_demand import on_demand
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
+
+if TYPE_CHECKING:
+    from carrick.store.housekeeping import Housekeeping
+    from carrick.store.idempotency import IdempotencyRecords
+    from carrick.store.inbox import Inbox
+else:
+    __getattr__ = on_demand(
+        __name__,
+        Housekeeping="carrick.store.housekeeping",
+        IdempotencyRecords="carrick.store.idempotency",
+        Inbox="carrick.store.inbox",
+    )
 
 MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
 """The tables of idempotency records and inbox."""

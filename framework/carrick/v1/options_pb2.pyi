@@ -78,18 +78,20 @@ class MethodPolicy(_message.Message):
     def __init__(self, timeout: _Optional[str] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., breaker: _Optional[_Union[BreakerPolicy, _Mapping]] = ..., idempotency: _Optional[_Union[IdempotencyPolicy, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
-    __slots__ = ("max_attempts", "initial_backoff", "max_backoff", "multiplier", "codes")
+    __slots__ = ("max_attempts", "initial_backoff", "max_backoff", "multiplier", "codes", "replay_bytes")
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     INITIAL_BACKOFF_FIELD_NUMBER: _ClassVar[int]
     MAX_BACKOFF_FIELD_NUMBER: _ClassVar[int]
     MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     CODES_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_attempts: int
     initial_backoff: str
     max_backoff: str
     multiplier: float
     codes: _containers.RepeatedScalarFieldContainer[Code]
-    def __init__(self, max_attempts: _Optional[int] = ..., initial_backoff: _Optional[str] = ..., max_backoff: _Optional[str] = ..., multiplier: _Optional[float] = ..., codes: _Optional[_Iterable[_Union[Code, str]]] = ...) -> None: ...
+    replay_bytes: int
+    def __init__(self, max_attempts: _Optional[int] = ..., initial_backoff: _Optional[str] = ..., max_backoff: _Optional[str] = ..., multiplier: _Optional[float] = ..., codes: _Optional[_Iterable[_Union[Code, str]]] = ..., replay_bytes: _Optional[int] = ...) -> None: ...
 
 class BreakerPolicy(_message.Message):
     __slots__ = ("failure_ratio", "window", "min_calls", "open_for", "trials")

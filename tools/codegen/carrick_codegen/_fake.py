@@ -2,11 +2,11 @@
 
 from carrick_codegen._comments import docstring, one_line
 from carrick_codegen._imports import GENERATED_VERSION, statements
-from carrick_codegen._layout import WIDTH, Group
+from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import
 from carrick_codegen.model import File, Method, Service
-from carrick_codegen.names import generated_module, importable
+from carrick_codegen.names import best_reference, generated_module, importable, relative
 
 __all__ = ["fake", "fakes_head"]
 
@@ -47,8 +47,10 @@ def fake(file: File, service: Service) -> list[str]:
         "``client`` and ``blocking_client`` make the calls, with the policies of the contract; waits are those of "
         "``clock``."
     )
-    blocking = ["BlockingChannel(self.channel)", "policy=policy"]
     of = "" if _is_importable(file) else "contract."
+    channel = Group("fake_channel(", [*(f"self.{each.python_name}" for each in service.methods), "clock=clock"])
+    client = Group(f"{of}{service.client}(", ["self.channel", "policy=policy"])
+    blocking_client = Group(f"{of}{service.blocking_client}(", ["BlockingChannel(self.channel)", "policy=policy"])
     return [
         f"class {service.fake}:",
         *docstring(comment, indent=4, width=WIDTH),
@@ -56,18 +58,16 @@ def fake(file: File, service: Service) -> list[str]:
         "    def __init__(self, *, policy: MethodPolicy | None = None, clock: Clock | None = None) -> None:",
         '        """Begin with methods that were told nothing."""',
         *(line for method in service.methods for line in _method(file, method, of)),
-        *Group(
-            "self.channel = fake_channel(", [f"self.{each.python_name}" for each in service.methods] + ["clock=clock"]
-        ).lines(8),
-        *Group(f"self.client = {of}{service.client}(", ["self.channel", "policy=policy"]).lines(8),
-        *Group(f"self.blocking_client = {of}{service.blocking_client}(", blocking).lines(8),
+        *statement("self.channel =", channel, 8),
+        *statement("self.client =", client, 8),
+        *statement("self.blocking_client =", blocking_client, 8),
     ]
 
 
 def _method(file: File, method: Method, of: str) -> list[str]:
     shape = _FAKES[method.streams_requests, method.streams_responses]
-    annotation = "" if _is_importable(file) else f": {shape}[Any, Any]"
-    return Group(f"self.{method.python_name}{annotation} = {shape}(", [f"{of}{method.constant}"]).lines(8)
+    types = "" if _is_importable(file) else "[Any, Any]"
+    return statement(f"self.{method.python_name} =", Group(f"{shape}{types}(", [f"{of}{method.constant}"]), 8)
 
 
 def _runtime(file: File) -> list[str]:
@@ -96,4 +96,4 @@ def _is_importable(file: File) -> bool:
 
 def _module(file: File) -> str:
     module = generated_module(file.path)
-    return f".{module.rpartition('.')[2]}" if file.relative_imports else module
+    return relative(module, module) if file.relative_imports else best_reference(module, module)

@@ -11,6 +11,7 @@ WIDTH = 120
 
 _STEP = 4
 _GENERIC = re.compile(r"(.+ \w+\[)([\w.]+)(\][:,])")
+_RESULT = re.compile(r"(\) -> )([\w.]+)(:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,14 @@ def _item(item: str | Group, indent: int) -> list[str]:
 
 
 def _annotated(text: str, indent: int) -> list[str]:
-    """Return one line, or three where it is too long and ends with a generic type: a comma would change that."""
-    margin = " " * indent
-    generic = _GENERIC.fullmatch(text)
-    if generic is None or len(margin + text) <= WIDTH:
-        return [margin + text]
-    opening, argument, closing = generic.groups()
-    return [margin + opening, f"{margin}{' ' * _STEP}{argument}", margin + closing]
+    """Return one line, or three where it is too long and ends with a type: a comma behind that would change it."""
+    margin, inner = " " * indent, " " * (indent + _STEP)
+    if len(margin + text) > WIDTH:
+        if generic := _GENERIC.fullmatch(text):
+            return [margin + generic[1], inner + generic[2], margin + generic[3]]
+        if (result := _RESULT.fullmatch(text)) and len(inner + result[2]) <= WIDTH:
+            return [f"{margin}{result[1]}(", inner + result[2], f"{margin}){result[3]}"]
+    return [margin + text]
 
 
 def statement(start: str, value: Group, indent: int = 0, *, expanded: bool = False) -> list[str]:

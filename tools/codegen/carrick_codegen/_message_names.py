@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from carrick_codegen._exports import exported
 from carrick_codegen._scope import Scope
 from carrick_codegen.model import File, MessageType
-from carrick_codegen.names import RUNTIME_MODULES, camel_case, importable, is_plain, module_name, public
+from carrick_codegen.names import (
+    RUNTIME_MODULES,
+    best_reference,
+    camel_case,
+    importable,
+    is_plain,
+    module_name,
+    public,
+    relative,
+)
 
 __all__ = ["Import", "MessageNames", "Untyped"]
 
@@ -45,9 +54,10 @@ class MessageNames:
         imports: dict[tuple[str, str], Import] = {}
         untyped: list[Untyped] = []
         for message in sorted(set(_messages(file)), key=lambda each: (each.module != self._own_module, each)):
-            module = self._reference(message)
+            reference = self._reference(message)
+            module = best_reference(reference, self._own_module)
             if not (message.has_stub and importable(module) and all(map(is_plain, message.names))):
-                untyped.append(Untyped(self._name(message, "_".join(message.names)), module, message.full_name))
+                untyped.append(Untyped(self._name(message, "_".join(message.names)), reference, message.full_name))
                 self._names[message] = untyped[-1].name
                 continue
             declared = message.names[0]
@@ -68,17 +78,9 @@ class MessageNames:
 
     def _reference(self, message: MessageType) -> str:
         """Return the module of a message as the generated file has to write it."""
-        if not (self._relative and message.same_run) or message.module.startswith("google.protobuf."):
-            return message.module
-        return _relative(message.module, self._own_module)
-
-
-def _relative(module: str, own_module: str) -> str:
-    here, there = own_module.split(".")[:-1], module.split(".")
-    common = 0
-    while common < min(len(here), len(there) - 1) and here[common] == there[common]:
-        common += 1
-    return "." * (len(here) - common + 1) + ".".join(there[common:])
+        if self._relative and message.same_run and not message.module.startswith("google.protobuf."):
+            return relative(message.module, self._own_module)
+        return message.module
 
 
 def _is_untyped_package(message: MessageType) -> bool:

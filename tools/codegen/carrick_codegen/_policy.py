@@ -56,6 +56,7 @@ def _retry(option: OptionMessage | None, errors: ContractErrors) -> Retry | None
         max_backoff=_duration(option, "max_backoff", errors),
         multiplier=_number(option, "multiplier", _MULTIPLIER, errors),
         codes=_codes(option, errors),
+        replay_bytes=option.given("replay_bytes"),
     )
 
 

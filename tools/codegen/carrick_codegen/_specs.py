@@ -77,7 +77,7 @@ def _retry(retry: Retry) -> list[Argument]:
     if retry.codes is not None:
         codes = [f"Code.{name}" for name in retry.codes.value]
         arguments.append(Group("codes=frozenset(", [Group("{", codes, "}")]))
-    return arguments
+    return [*arguments, *_given(replay_bytes=retry.replay_bytes)]
 
 
 def _breaker(breaker: Breaker) -> list[Argument]:

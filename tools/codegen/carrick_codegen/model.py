@@ -18,6 +18,7 @@ class Retry:
     multiplier: Given[float] | None = None
     codes: Given[tuple[str, ...]] | None = None
     """Names of codes, without repeats."""
+    replay_bytes: Given[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,12 @@ import keyword
 import re
 import unicodedata
 from functools import cache
+from itertools import takewhile
 
 __all__ = [
     "MEMBERS",
     "RUNTIME_MODULES",
+    "best_reference",
     "camel_case",
     "constant_name",
     "fakes_output_path",
@@ -18,6 +20,7 @@ __all__ = [
     "module_name",
     "output_path",
     "public",
+    "relative",
     "snake_case",
 ]
 
@@ -128,6 +131,28 @@ def fakes_output_path(path: str) -> str:
 def _module_stem(path: str) -> str:
     stem = path.removesuffix(".protodevel").removesuffix(".proto")
     return stem.replace("-", "_").replace("/", ".")
+
+
+def relative(module: str, own_module: str) -> str:
+    """Return the name of a module relative to another's package, ``..v1.orders_pb2``."""
+    here, there = own_module.split(".")[:-1], module.split(".")
+    common = _common_packages(module, own_module)
+    return "." * (len(here) - common + 1) + ".".join(there[common:])
+
+
+def best_reference(module: str, own_module: str) -> str:
+    """Return a module's relative name where only that one can stand in an import statement, else its own.
+
+    So what lies in one folder called ``import`` is at hand for the other.
+    """
+    near = relative(module, own_module)
+    is_better = _common_packages(module, own_module) and importable(near) and not importable(module)
+    return near if is_better else module
+
+
+def _common_packages(module: str, own_module: str) -> int:
+    pairs = zip(own_module.split(".")[:-1], module.split(".")[:-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def importable(module: str) -> bool:

@@ -1,4 +1,4 @@
-"""The README's tutorial, done word for word: only the folder and the two ports are the test's own."""
+"""Tutorials in documents, done word for word: blocks that are marked so are files, commands and what they print."""
 
 import os
 import re
@@ -26,9 +26,9 @@ class Step:
     text: str
 
 
-def steps(own: dict[str, str]) -> list[Step]:
-    """Return the tutorial's blocks, with the test's own folder and ports put in."""
-    text = (ROOT / "README.md").read_text()
+def steps(document: str, own: dict[str, str]) -> list[Step]:
+    """Return the blocks of a document's tutorial, with the test's own folder and ports put in."""
+    text = (ROOT / document).read_text()
     for theirs, ours in own.items():
         assert theirs in text, f"the tutorial no longer mentions {theirs}"
         text = text.replace(theirs, ours)
@@ -82,16 +82,13 @@ def wait_for(log: Path, text: str) -> None:
         time.sleep(0.05)
 
 
-def test_the_tutorial_works_word_for_word(tmp_path: Path) -> None:
-    """A newcomer who copies every block gets the printed output, and the greeter hears of it once."""
-    folder = tmp_path / "tutorial"
-    own = {"/tmp/tutorial": str(folder), "4222": free_port(), "50051": free_port()}  # noqa: S108
-    blocks = steps(own)
-    assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
+@contextmanager
+def followed(blocks: list[Step], folder: Path, logs: Path) -> Iterator[list[Path]]:
+    """Do every step, and see that each prints what the document says; give the logs of what runs in the background."""
     printed = ""
-    logs: list[Path] = []
+    written: list[Path] = []
     with ExitStack() as terminals:
-        for step in blocks[1:]:
+        for step in blocks:
             if step.language == "text":
                 assert printed == step.text
             elif step.language != "sh":
@@ -99,34 +96,8 @@ def test_the_tutorial_works_word_for_word(tmp_path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(step.text)
             elif step.what == "background":
-                logs.append(tmp_path / f"terminal-{len(logs)}.log")
-                terminals.enter_context(background(step.text, folder, logs[-1]))
+                written.append(logs / f"terminal-{len(written)}.log")
+                terminals.enter_context(background(step.text, folder, written[-1]))
             else:
                 printed = run(step.text, folder)
-        wait_for(logs[-1], "Ada wrote: It holds.")
-        time.sleep(0.5)  # a second greeting would come now
-        greetings = [line for line in logs[-1].read_text().splitlines() if "Ada wrote" in line]
-    assert len(greetings) == 1
-    assert re.search(r"\[[0-9a-f]{32}\]", greetings[0]), "the greeting has no correlation id"
-
-
-def test_the_tutorial_names_the_mistake_that_it_suggests(tmp_path: Path) -> None:
-    """A timeout of zero makes the generator fail with the line and what to write instead, and write nothing."""
-    blocks = steps({"/tmp/tutorial": str(tmp_path)})  # noqa: S108
-    contract = next(step for step in blocks if step.language == "proto")
-    path = tmp_path / contract.what
-    path.parent.mkdir(parents=True)
-    path.write_text(contract.text.replace('timeout: "2s"', 'timeout: "0s"'))
-    generate = next(step.text for step in blocks if "grpc_tools" in step.text)
-    failed = subprocess.run(
-        ["bash", "-c", generate.replace("--python_out=. --pyi_out=. ", "")],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert failed.returncode != 0
-    assert re.search(r"guestbook\.proto:\d+:\d+: .*timeout", failed.stderr), failed.stderr
-    assert not list(tmp_path.rglob("*_carrick.py"))
+        yield written

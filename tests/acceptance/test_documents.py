@@ -1,0 +1,55 @@
+"""The tutorials of the documents, done word for word: only the folder and the ports are the test's own."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.acceptance.tutorial import PATIENCE, ROOT, followed, free_port, run, steps, wait_for
+
+
+def test_the_tutorial_works_word_for_word(tmp_path: Path) -> None:
+    """A newcomer who copies every block gets the printed output, and the greeter hears of it once."""
+    folder = tmp_path / "tutorial"
+    own = {"/tmp/tutorial": str(folder), "4222": free_port(), "50051": free_port()}  # noqa: S108
+    blocks = steps("README.md", own)
+    assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
+    with followed(blocks[1:], folder, tmp_path) as logs:
+        wait_for(logs[-1], "Ada wrote: It holds.")
+        time.sleep(0.5)  # a second greeting would come now
+        greetings = [line for line in logs[-1].read_text().splitlines() if "Ada wrote" in line]
+    assert len(greetings) == 1
+    assert re.search(r"\[[0-9a-f]{32}\]", greetings[0]), "the greeting has no correlation id"
+
+
+def test_the_tutorial_names_the_mistake_that_it_suggests(tmp_path: Path) -> None:
+    """A timeout of zero makes the generator fail with the line and what to write instead, and write nothing."""
+    blocks = steps("README.md", {"/tmp/tutorial": str(tmp_path)})  # noqa: S108
+    contract = next(step for step in blocks if step.language == "proto")
+    path = tmp_path / contract.what
+    path.parent.mkdir(parents=True)
+    path.write_text(contract.text.replace('timeout: "2s"', 'timeout: "0s"'))
+    generate = next(step.text for step in blocks if "grpc_tools" in step.text)
+    failed = subprocess.run(
+        ["bash", "-c", generate.replace("--python_out=. --pyi_out=. ", "")],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert failed.returncode != 0
+    assert re.search(r"guestbook\.proto:\d+:\d+: .*timeout", failed.stderr), failed.stderr
+    assert not list(tmp_path.rglob("*_carrick.py"))
+
+
+def test_the_guide_to_calls_works_word_for_word(tmp_path: Path) -> None:
+    """Its service, clients, and test with a fake print what the guide says."""
+    folder = tmp_path / "calls"
+    blocks = steps("docs/calls.md", {"/tmp/calls": str(folder), "50052": free_port()})  # noqa: S108
+    assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
+    with followed(blocks[1:], folder, tmp_path):
+        pass

@@ -1,0 +1,50 @@
+"""Changing files so that nothing is half-written."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from carrick.cli.generate.disk import read, remove, replace
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    """As any new file is: readable by those who may."""
+    path = tmp_path / "a" / "b" / "c.py"
+    replace(path, b"1")
+    (tmp_path / "plain").touch()
+    assert path.read_bytes() == b"1"
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_crash_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the last step the old content is there, and afterwards nothing is left over."""
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "a.py"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        replace(path, b"new")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.py", b"old")]
+
+
+def test_a_missing_file_a_folder_and_a_link_have_no_content(tmp_path: Path) -> None:
+    """None of them is a generated file."""
+    (tmp_path / "link").symlink_to(__file__)
+    assert [read(tmp_path / "none"), read(tmp_path), read(tmp_path / "link"), read(Path(__file__) / "x")] == [None] * 4
+
+
+def test_empty_folders_go_with_the_files(tmp_path: Path) -> None:
+    """Up to the output folder, and none that holds anything."""
+    for name in ("gen/a/b/x.py", "gen/a/own.txt", "gen/c/d/y.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove([tmp_path / "gen/a/b/x.py", tmp_path / "gen/c/d/y.py"], [str(tmp_path / "gen")])
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "gen",
+        "gen/a",
+        "gen/a/own.txt",
+    ]
