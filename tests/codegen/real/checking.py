@@ -73,11 +73,15 @@ def lint_faults(generated: Generated) -> list[str]:
 
 
 def type_faults(generated: Generated, cache: Path) -> list[str]:
-    """Return what mypy --strict says about the modules; protoc's own stubs are not strict."""
+    """Return what mypy --strict says about the modules that an import statement can name."""
     flags = [f"--config-file={MYPY}", f"--cache-dir={cache}", "--no-error-summary"]
     paths = {"MYPYPATH": os.pathsep.join([str(generated.folder), str(ROOT / "framework")])}
-    files = map(str, _files(generated))
+    files = [str(path) for path in _files(generated) if _is_importable(path.relative_to(generated.folder))]
     return _complaints([sys.executable, "-m", "mypy", *flags, *files], **paths)
+
+
+def _is_importable(path: Path) -> bool:
+    return all(part.isidentifier() for part in path.with_suffix("").parts)
 
 
 def pyright_faults(generated: Generated) -> list[str]:
