@@ -7,8 +7,8 @@ REAL   := build/real-protos/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen bench-rpc bench-codegen \
-  bench-import wheel lock clean
+.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen
+.PHONY: bench-rpc bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -64,15 +64,15 @@ torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times a
 bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.rpc $(ARGS)
 
+bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
+	@$(BIN)/python -m tests.bench.codegen $(ARGS)
+
 bench-import: $(READY) ## import time of clients, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.imports $(ARGS)
 
 wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
-
-bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
-	@$(BIN)/python -m tests.bench.codegen $(ARGS)
 
 lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

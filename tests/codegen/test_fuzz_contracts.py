@@ -9,13 +9,13 @@ from pathlib import Path
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carrick.v1 import options_pb2
 from carrick_codegen.plugin import generate
 from tests.codegen.fuzz.bindings import name_faults
-from tests.codegen.fuzz.contracts import contracts, proto_of, request_for
+from tests.codegen.fuzz.contracts import contracts, proto_of, request_for, small
 from tests.codegen.fuzz.effort import bounded
 from tests.codegen.real.corpus import Corpus
 from tests.codegen.real.report import examine
@@ -39,6 +39,9 @@ def check(request: CodeGeneratorRequest, response: CodeGeneratorResponse) -> Non
 
 @bounded(100)
 @given(contracts(sensible=True))
+@example(small(path="größe.proto"))
+@example(small(message="routes"))
+@example(small(method="__private"))
 def test_contracts_without_errors_give_files(files: FileDescriptorSet) -> None:
     """Whatever things are called, contracts that a compiler accepts generate."""
     response = generate(request := request_for(files))
@@ -48,6 +51,8 @@ def test_contracts_without_errors_give_files(files: FileDescriptorSet) -> None:
 
 @bounded(100)
 @given(contracts(sensible=False))
+@example(small(timeout="2\n"))
+@example(small(timeout="2\x85"))
 def test_any_options_give_files_or_errors(files: FileDescriptorSet) -> None:
     """Whatever options hold, each error is one line that says where it is."""
     check(request := request_for(files), generate(request))
@@ -65,7 +70,7 @@ def test_what_is_generated_works(tmp_path: Path) -> None:
     collect()
     files = FileDescriptorSet(file=[file for example in examples for file in example.file])
     corpus = Corpus("examples", tmp_path, (), (), files)
-    report = examine(corpus, OPTIONS, tmp_path)
+    report = examine(corpus, OPTIONS, tmp_path, tmp_path / "mypy")
     assert not report.failures, "\n".join(report.failures)
-    assert report.called > 0
+    assert report.calls > 0
     assert report.events > 0

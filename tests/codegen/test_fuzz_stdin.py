@@ -14,11 +14,11 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     ServiceDescriptorProto,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carrick.v1 import options_pb2
-from tests.codegen.fuzz.contracts import contracts, request_for
+from tests.codegen.fuzz.contracts import contracts, request_for, small
 from tests.codegen.fuzz.effort import bounded
 from tests.codegen.running import run
 
@@ -57,6 +57,7 @@ def check(data: bytes) -> None:
 
 @bounded(150)
 @given(spoiled(contracts(sensible=True)))
+@example(request_for(small()).SerializeToString() + b"\x0a\x01\x80")
 def test_spoiled_requests(data: bytes) -> None:
     """Bytes that are wrong or missing anywhere are no reason for a traceback."""
     check(data)
@@ -64,6 +65,8 @@ def test_spoiled_requests(data: bytes) -> None:
 
 @bounded(100)
 @given(contracts(sensible=False), st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5), st.text(max_size=20))
+@example(small(timeout=""), [([6, 0, 2, 0, 4], [])], "")
+@example(small(timeout=""), [([6, 0, 2, 0, 4], [-5, -5, -5])], "")
 def test_spoiled_places_and_parameters(
     files: FileDescriptorSet, places: list[tuple[list[int], list[int]]], parameter: str
 ) -> None:

@@ -21,9 +21,15 @@ PACKAGES = (
 )
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where mypy keeps what it knows of the runtime."""
+    return tmp_path_factory.mktemp("mypy")
+
+
 @pytest.mark.parametrize("name", PACKAGES)
-def test_a_package_of_contracts(name: str, tmp_path: Path) -> None:
+def test_a_package_of_contracts(name: str, tmp_path: Path, cache: Path) -> None:
     """All files of a package generate in one run, each module is clean and typed, and each method can be called."""
-    report = examine(package(name), imports(), tmp_path)
+    report = examine(package(name), imports(), tmp_path, cache)
     assert not report.failures, "\n".join(report.failures)
     assert report.modules > 0 or report.services == 0

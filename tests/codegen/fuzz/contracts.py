@@ -14,7 +14,7 @@ from tests.codegen.fuzz.names import COMMENTS, FOLDERS, IDENTIFIERS, PACKAGES
 from tests.codegen.fuzz.policies import add_options, add_policies
 from tests.codegen.fuzz.symbols import Symbols, joined
 
-__all__ = ["contracts", "proto_of", "request_for"]
+__all__ = ["contracts", "proto_of", "request_for", "small"]
 
 _EDITIONS = {"2023": Edition.EDITION_2023, "2024": Edition.EDITION_2024}
 _SYNTAXES = ("proto2", "proto3", *_EDITIONS)
@@ -27,6 +27,17 @@ def contracts(draw: Callable[[Any], Any], *, sensible: bool, root: str = "") -> 
     for _ in range(draw(st.integers(1, 3))):
         builder.add_file(sensible=sensible)
     return FileDescriptorSet(file=builder.files)
+
+
+def small(*, path: str = "a.proto", message: str = "M", method: str = "Get", timeout: str = "2s") -> FileDescriptorSet:
+    """Return a contract with one method."""
+    file = FileDescriptorProto(name=path, syntax="proto3", dependency=["carrick/v1/options.proto"])
+    file.message_type.add(name=message)
+    declared = file.service.add(name="S").method.add(name=method, input_type=f".{message}", output_type=f".{message}")
+    extension: Any = options_pb2.method
+    options: Any = declared.options
+    options.Extensions[extension].timeout = timeout
+    return FileDescriptorSet(file=[file])
 
 
 def request_for(contracts: FileDescriptorSet) -> CodeGeneratorRequest:

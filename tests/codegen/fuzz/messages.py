@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from hypothesis import strategies as st
 
-from tests.codegen.fuzz.names import IDENTIFIERS, MESSAGES, NESTED
+from tests.codegen.fuzz.names import FIELDS, MESSAGES, NESTED
 from tests.codegen.fuzz.symbols import Symbols, joined
 
 __all__ = ["KEYS", "MessageBuilder"]
@@ -55,7 +55,7 @@ class MessageBuilder:
         return names
 
     def _field(self, type_: int) -> FieldDescriptorProto:
-        name = self._symbols.declare(self.full_name, self._draw(IDENTIFIERS))
+        name = self._symbols.declare(self.full_name, self._draw(FIELDS))
         while _json_name(name) in self._json_names:
             name = self._symbols.declare(self.full_name, f"{name}3")
         self._json_names.add(_json_name(name))
@@ -76,7 +76,7 @@ class MessageBuilder:
         self._field(FieldDescriptorProto.TYPE_MESSAGE).type_name = f".{self._draw(st.sampled_from(names))}"
 
     def _oneof(self) -> None:
-        self._message.oneof_decl.add(name=self._symbols.declare(self.full_name, self._draw(IDENTIFIERS)))
+        self._message.oneof_decl.add(name=self._symbols.declare(self.full_name, self._draw(FIELDS)))
         for _ in range(2):
             self._scalar().oneof_index = 0
 

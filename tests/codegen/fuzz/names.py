@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import carrick
 
-__all__ = ["COMMENTS", "FOLDERS", "IDENTIFIERS", "MESSAGES", "NESTED", "PACKAGES"]
+__all__ = ["COMMENTS", "FIELDS", "FOLDERS", "IDENTIFIERS", "MESSAGES", "NESTED", "PACKAGES"]
 
 _ODD = """
 self cls request requests response responses ctx timeout key metadata channel policy tx event events handler outbox
@@ -49,7 +49,10 @@ def _names(known: Iterable[str]) -> st.SearchStrategy[str]:
 
 
 IDENTIFIERS = _names([*_ODD, *_PYTHON, *_ODD, *keyword.kwlist])
-"""Names of services, methods and fields."""
+"""Names of services and methods."""
+
+FIELDS = _names(name for name in [*_ODD, *_PYTHON] if not name.startswith("__"))
+"""Names of fields and oneofs; a field ``__class__`` takes the place of Python's own."""
 
 PACKAGES = _names(name for name in [*_ODD, *_PYTHON] if name not in {"carrick", "google"})
 
@@ -60,8 +63,17 @@ _NOT_IN_MESSAGES = {*dir(Message), "DESCRIPTOR", "Extensions", "FromString", "Re
 MESSAGES = _names(name for name in [*_ODD, *_PYTHON] if name not in _NOT_IN_MODULES)
 NESTED = _names(name for name in [*_ODD, *_PYTHON] if name not in _NOT_IN_MESSAGES)
 
-_NOT_IN_PATHS = {*sys.stdlib_module_names, "carrick", "google", "grpc", "carrick_codegen", "services", "tests"}
-"""Names of modules that are there already."""
+_NOT_IN_PATHS = {
+    *sys.stdlib_module_names,
+    "carrick",
+    "google",
+    "grpc",
+    "carrick_codegen",
+    "services",
+    "tests",
+    *dir(carrick),
+}
+"""Names of modules, and of what packages have, that are there already."""
 
 FOLDERS = _names(
     name

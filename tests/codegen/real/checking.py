@@ -10,19 +10,26 @@ from pathlib import Path
 
 from tests.codegen.real.generating import Generated
 
-__all__ = ["Called", "call_faults", "compile_faults", "lint_faults", "type_faults"]
+__all__ = ["Called", "call_faults", "compile_faults", "lint_faults", "pyright_faults", "type_faults"]
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBE = Path(__file__).with_name("probe.py")
 MYPY = Path(__file__).with_name("mypy.ini")
+
+PYRIGHT = {
+    "typeCheckingMode": "strict",
+    "pythonVersion": "3.11",
+    "include": ["out/**/*_carrick.py", "out/**/*_carrick_fakes.py"],
+    "ignore": ["out/grpc_health", "out/grpc_reflection"],  # pyright takes the installed stubs, which are older
+    "reportMissingTypeStubs": False,  # it takes the installed google.longrunning, which has none
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
     """What came of importing modules and calling their methods."""
 
-    methods: int
-    """Methods called."""
+    calls: int
     events: int
     faults: dict[str, str]
     """What went wrong, by module."""
@@ -38,7 +45,7 @@ def compile_faults(generated: Generated) -> Iterator[str]:
 
 
 def call_faults(generated: Generated) -> Called:
-    """Import each module in a process of its own, and call all its methods."""
+    """Import each module in a process of its own, and call all its methods in all ways that there are."""
     services = {
         file.name: [f"{file.package}.{service.name}".lstrip(".") for service in file.service]
         for file in generated.files.file
@@ -46,14 +53,14 @@ def call_faults(generated: Generated) -> Called:
     result = subprocess.run(
         [sys.executable, "-P", str(PROBE)],
         input=json.dumps([(module, services[path]) for path, module in generated.modules.items()]),
-        env={**os.environ, "PYTHONPATH": str(generated.folder)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(generated.folder), str(ROOT)])},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     answers = list(zip(generated.modules.values(), json.loads(result.stdout), strict=True))
     return Called(
-        methods=sum(methods for _, (methods, _, _) in answers),
+        calls=sum(calls for _, (calls, _, _) in answers),
         events=sum(events for _, (_, events, _) in answers),
         faults={module: fault for module, (_, _, fault) in answers if fault},
     )
@@ -66,11 +73,22 @@ def lint_faults(generated: Generated) -> list[str]:
 
 
 def type_faults(generated: Generated, cache: Path) -> list[str]:
-    """Return what mypy --strict says about the modules; protoc's own stubs are not strict."""
+    """Return what mypy --strict says about the modules that an import statement can name."""
     flags = [f"--config-file={MYPY}", f"--cache-dir={cache}", "--no-error-summary"]
     paths = {"MYPYPATH": os.pathsep.join([str(generated.folder), str(ROOT / "framework")])}
-    files = map(str, _files(generated))
+    files = [str(path) for path in _files(generated) if _is_importable(path.relative_to(generated.folder))]
     return _complaints([sys.executable, "-m", "mypy", *flags, *files], **paths)
+
+
+def _is_importable(path: Path) -> bool:
+    return all(part.isidentifier() for part in path.with_suffix("").parts)
+
+
+def pyright_faults(generated: Generated) -> list[str]:
+    """Return what pyright, strict, says about the modules."""
+    config = generated.folder.with_name("pyrightconfig.json")
+    config.write_text(json.dumps({**PYRIGHT, "extraPaths": [str(generated.folder), str(ROOT / "framework")]}))
+    return _complaints([sys.executable, "-m", "basedpyright", f"--project={config}", f"--pythonpath={sys.executable}"])
 
 
 def _files(generated: Generated) -> list[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.codegen.real.checking import call_faults, compile_faults, lint_faults, type_faults
+from tests.codegen.real.checking import call_faults, compile_faults, lint_faults, pyright_faults, type_faults
 from tests.codegen.real.corpus import Corpus
 from tests.codegen.real.generating import Generated, generate
 
@@ -30,25 +30,29 @@ class Report:
     services: int
     shapes: Counter[str]
     """Methods by the shape of their calls."""
-    called: int = 0
-    """Methods called."""
+    calls: int = 0
     events: int = 0
     failures: tuple[str, ...]
 
 
-def examine(corpus: Corpus, imports: Corpus, folder: Path) -> Report:
-    """Generate for all files of a package and check what comes out; ``imports`` may have files that they import."""
+def examine(corpus: Corpus, imports: Corpus, folder: Path, cache: Path, *, pyright: bool = False) -> Report:
+    """Generate for all files of a package and check what comes out; ``imports`` may have files that they import.
+
+    ``cache`` is mypy's. Pyright is slow, and asked only when it is to be.
+    """
     generated = generate(corpus, imports, folder)
     failures = [*generated.faults, *compile_faults(generated)]
     if not generated.modules or failures:
         return _report(generated, failures)
     called = call_faults(generated)
     failures += [f"{module}: {fault}" for module, fault in called.faults.items()]
-    failures += [*lint_faults(generated), *type_faults(generated, folder / "mypy")]
-    return _report(generated, failures, called=called.methods, events=called.events)
+    failures += [*lint_faults(generated), *type_faults(generated, cache)]
+    if pyright:
+        failures += pyright_faults(generated)
+    return _report(generated, failures, calls=called.calls, events=called.events)
 
 
-def _report(generated: Generated, failures: Sequence[str], *, called: int = 0, events: int = 0) -> Report:
+def _report(generated: Generated, failures: Sequence[str], *, calls: int = 0, events: int = 0) -> Report:
     services = [service for file in generated.files.file for service in file.service]
     methods = [method for service in services for method in service.method]
     return Report(
@@ -57,7 +61,7 @@ def _report(generated: Generated, failures: Sequence[str], *, called: int = 0, e
         modules=len(generated.modules),
         services=len(services),
         shapes=Counter(SHAPES[method.client_streaming, method.server_streaming] for method in methods),
-        called=called,
+        calls=calls,
         events=events,
         failures=tuple(failures),
     )
