@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from carrick import (
@@ -372,6 +374,39 @@ async def test_a_response_of_a_wrong_type_is_the_handlers_fault(caplog: pytest.L
             await numbers(channel.server_stream(WATCH)(item(0)))
     assert raised.value.code is Code.INTERNAL
     assert "yielded 1" in caplog.text
+
+
+async def _garbage(request: Any, context: Any) -> bytes:
+    return b"\xff"
+
+
+async def _late_garbage(request: Any, context: Any) -> AsyncIterator[bytes]:
+    yield item(1).SerializeToString()
+    yield b"\xff"
+
+
+@pytest.mark.parametrize("kind", list(MethodKind))
+async def test_an_answer_that_cannot_be_read_is_an_error(kind: MethodKind) -> None:
+    """A peer that answers with something else than the message is a TransportError in each shape, never a None."""
+    spec = streaming(kind)
+    makers = {
+        MethodKind.UNARY: grpc.unary_unary_rpc_method_handler(_garbage),
+        MethodKind.CLIENT_STREAM: grpc.stream_unary_rpc_method_handler(_garbage),
+        MethodKind.SERVER_STREAM: grpc.unary_stream_rpc_method_handler(_late_garbage),
+        MethodKind.BIDI_STREAM: grpc.stream_stream_rpc_method_handler(_late_garbage),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(spec.service, {spec.name: makers[kind]}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with Channel(f"127.0.0.1:{port}") as channel:
+        reply = getattr(channel, kind.value)(spec)(items(3) if spec.streams_requests else item(0))
+        if spec.streams_responses:
+            assert await anext(reply) == item(1)
+        with pytest.raises(TransportError, match="can't be read") as raised:
+            await (anext(reply) if spec.streams_responses else reply)
+    await server.stop(None)
+    assert raised.value.code is Code.INTERNAL
 
 
 async def test_the_deadline_ends_a_stream_on_both_sides() -> None:

@@ -95,6 +95,7 @@ class Responses:
         self._messages: AsyncIterator[Any] = aiter(call)
         self._sender = sender
         self._attempt = attempt
+        self._decode = method.decode_response
         self._method = method.full_name
         self._first: Any = None
         self._ended = False
@@ -123,7 +124,7 @@ class Responses:
         if self._ended:
             raise StopAsyncIteration
         try:
-            return await self._messages.__anext__()
+            return self._decode(await self._messages.__anext__())
         except StopAsyncIteration:
             await self._end()
             raise
