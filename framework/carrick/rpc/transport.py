@@ -98,7 +98,7 @@ class GrpcTransport:
             sender = RequestSender(call, requests, method)
             try:
                 reply = method.decode_response(await call)
-            except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again, as what it means
                 call.cancel()
                 await sender.stop()
                 sender.raise_own_error(error)
