@@ -468,6 +468,35 @@ async def test_an_answer_that_cannot_be_read_is_an_error(kind: MethodKind) -> No
     assert raised.value.code is Code.INTERNAL
 
 
+async def _returning(request: Item, ctx: Context) -> list[Item]:
+    return [request]
+
+
+@pytest.mark.parametrize("handler", [_returning, lambda request, ctx: [request], lambda request, ctx: None])
+async def test_a_handler_that_yields_nothing_is_explained(handler: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that returns its responses, where it is to yield them, is INTERNAL, and the log says what to do."""
+    async with served(WATCH, handler) as channel:
+        with pytest.raises(RemoteError) as raised:
+            await numbers(channel.server_stream(WATCH)(item(0)))
+    assert raised.value.code is Code.INTERNAL
+    assert f"{WATCH.full_name} must yield its responses" in caplog.text
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_handler_that_raises_no_exception_is_answered_for(after: int) -> None:
+    """What a handler raises is INTERNAL for its caller, whatever it is: nobody waits for ever."""
+
+    async def odd(request: Item, ctx: Context) -> AsyncIterator[Item]:
+        for number in range(after):
+            yield item(number)
+        raise BaseException("odd")  # as pytest.fail() does
+
+    async with served(WATCH, odd) as channel:
+        with pytest.raises(RemoteError) as raised:
+            await numbers(channel.server_stream(WATCH)(item(0), timeout=PATIENCE))
+    assert raised.value.code is Code.INTERNAL
+
+
 async def test_the_deadline_ends_a_stream_on_both_sides() -> None:
     """The reader gets a DeadlineError while it waits, and the handler is ended."""
     handling = Handling()
