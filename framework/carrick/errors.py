@@ -6,9 +6,10 @@ class says where the call ended, its code says what a caller may do about it.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
@@ -80,6 +81,9 @@ class CarrickError(Exception):
         self.message = message
         self.details = tuple(details)
         self.attempt = attempt
+
+    def __reduce__(self) -> tuple[Any, ...]:  # past __init__, whose arguments are not the same in all classes
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"

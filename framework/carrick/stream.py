@@ -1,9 +1,12 @@
 """Streams of messages on their way through the stack: iterated once, by one task, and closed when they are let go."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Self, TypeVar
 
-__all__ = ["Concluding", "close"]
+from google.protobuf.message import Message
+
+__all__ = ["Concluding", "close", "copied", "report"]
 
 T = TypeVar("T")
 
@@ -13,6 +16,20 @@ async def close(stream: object) -> None:
     aclose: Any = getattr(stream, "aclose", None)
     if aclose is not None:
         await aclose()
+
+
+def copied(message: Any) -> Any:
+    """Copy a message, which its source may go on changing; anything else is refused by what takes it."""
+    if not isinstance(message, Message):
+        return message
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+def report(error: BaseException, what: str) -> None:
+    """Have the event loop report an error that nobody waits for, as it does when closing a generator fails."""
+    asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})
 
 
 class Concluding(Generic[T]):

@@ -50,7 +50,7 @@ class Streams:
     def __init__(self) -> None:
         self.contexts: list[Context] = []
         self.failures = 0
-        self.ended = asyncio.Event()
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
     async def call(self, request: Item, ctx: Context) -> Item:
         """Fail as often as told, then answer with the same."""
@@ -78,8 +78,11 @@ class Streams:
         return item(total)
 
     async def watch(self, request: Item, ctx: Context) -> AsyncIterator[Item]:
-        """Count."""
+        """Count, or answer nothing when told STOP."""
+        self.begun.set()
         try:
+            if request.total == STOP:
+                await asyncio.Event().wait()
             async for each in items(request.total):
                 yield each
             ctx.call.trailers += (("x-end", "yes"),)
@@ -279,6 +282,39 @@ async def test_dropping_a_stream() -> None:
             await streams.ended.wait()
 
 
+async def test_closing_a_stream_that_another_thread_waits_for() -> None:
+    """The thread that waits gets a TransportError, and the handler is ended."""
+    streams = Streams()
+    async with served(streams) as channel:
+        stream = channel.server_stream(WATCH)(item(STOP))
+        reading = asyncio.create_task(in_thread(lambda: next(stream)))
+        async with asyncio.timeout(PATIENCE):
+            await streams.begun.wait()
+            await in_thread(stream.close)
+            with pytest.raises(TransportError):
+                await reading
+            await streams.ended.wait()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+async def test_requests_that_exit_leave_other_calls_alone(error: BaseException) -> None:
+    """What ends an event loop comes out of the call whose generator raised it, and the background loop lives on."""
+
+    def leaving() -> Iterator[Item]:
+        yield item(1)
+        raise error
+
+    async with served(Streams()) as channel:
+
+        def talk() -> BaseException:
+            with pytest.raises(type(error)) as raised:  # here, since it would end the test's loop too
+                list(channel.bidi_stream(TALK)(leaving()))
+            return raised.value
+
+        assert await in_thread(talk) is error
+        assert await in_thread(channel.unary(CALL), item(3)) == item(3)
+
+
 async def test_both_directions_take_turns() -> None:
     """Requests can wait for responses: they have a thread of their own."""
     async with served(Streams()) as channel:
@@ -361,6 +397,26 @@ except KeyboardInterrupt:
 )
 
 
+LEAVING = (
+    PROGRAM
+    + """
+import threading
+from tests.integration.test_blocking import TALK
+
+def requests():
+    yield item(1)
+    threading.Event().wait()
+
+try:
+    with channel.bidi_stream(TALK)(requests()) as stream:
+        for _ in stream:
+            print("begun", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+)
+
+
 async def program(text: str, *arguments: str) -> "asyncio.subprocess.Process":
     """Start a program that makes blocking calls."""
     return await asyncio.create_subprocess_exec(
@@ -405,3 +461,14 @@ async def test_ctrl_c_ends_a_call() -> None:
         assert await process.stdout.readline() == b"interrupted\n"
         await streams.ended.wait()  # while the process that made the call lives on
         await process.communicate(b"")
+
+
+async def test_ctrl_c_in_the_middle_of_a_stream_stays_what_it_is() -> None:
+    """SIGINT while a response is awaited leaves the stream's block as KeyboardInterrupt, with the call closed."""
+    async with Server(Streams()) as server, asyncio.timeout(PATIENCE):
+        process = await program(LEAVING, server.address)
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert out == b"interrupted\n", err

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from carrick import (
@@ -348,17 +350,76 @@ async def test_an_error_of_the_requests_is_the_callers(spec: MethodSpec[Item, It
         await until(ended)
 
 
-async def test_a_request_of_a_wrong_type_is_refused() -> None:
+@pytest.mark.parametrize("spec", [UPLOAD, REPEATABLE_UPLOAD])
+@pytest.mark.parametrize("error", [BaseException("odd"), GeneratorExit(), asyncio.CancelledError()])
+async def test_an_error_that_is_no_exception_ends_the_call_too(spec: MethodSpec[Item, Item], error: Any) -> None:
+    """What the source raises is the caller's, whatever it is: the call does not wait for more requests."""
+
+    async def broken() -> AsyncIterator[Item]:
+        yield item(1)
+        raise error
+
+    async with served(spec, lambda requests, ctx: numbers(requests), policy=QUICK) as channel:
+        with pytest.raises(type(error)):
+            await channel.client_stream(spec)(broken())
+
+
+@pytest.mark.parametrize("spec", [UPLOAD, TALK, REPEATABLE_UPLOAD, REPEATABLE_TALK])
+async def test_requests_that_fail_when_the_call_is_over_do_not_hide_its_end(
+    spec: MethodSpec[Item, Item], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The peer's status goes before an error of the source's own closing, which is logged."""
+    closed = asyncio.Event()
+
+    async def unclosable() -> AsyncIterator[Item]:
+        try:
+            yield item(1)
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+            raise OSError("can't close")
+
+    async def refuse(requests: AsyncIterator[Item], ctx: Context) -> Item:
+        await anext(requests)
+        raise CarrickError(Code.NOT_FOUND, "no such thing")
+
+    async def talk(requests: AsyncIterator[Item], ctx: Context) -> AsyncIterator[Item]:
+        yield await refuse(requests, ctx)
+
+    unary = spec.kind is MethodKind.CLIENT_STREAM
+    async with served(spec, refuse if unary else talk, policy=QUICK) as channel:
+        call = channel.client_stream(spec)(unclosable()) if unary else numbers(channel.bidi_stream(spec)(unclosable()))
+        with pytest.raises(RemoteError, match="no such thing"):
+            await call
+        await until(closed)
+    assert "can't close" in caplog.text
+
+
+@pytest.mark.parametrize("spec", [UPLOAD, TALK])
+async def test_a_call_that_grpc_refuses_to_make_closes_its_requests(spec: MethodSpec[Item, Item]) -> None:
+    """Metadata that is none is a TypeError, and no task goes on waiting to send."""
+    source: Any = Source()
+    requests = source()
+    await anext(requests)
+    async with served(spec, numbers) as channel:
+        call = getattr(channel, spec.kind.value)(spec)(requests, metadata=(("x-number", 5),))
+        with pytest.raises(TypeError):
+            await (call if spec is UPLOAD else anext(call))
+    assert source.closed.is_set()
+
+
+@pytest.mark.parametrize("spec", [UPLOAD, REPEATABLE_UPLOAD])
+async def test_a_request_of_a_wrong_type_is_refused(spec: MethodSpec[Item, Item]) -> None:
     """A message of another type in a stream is a TypeError, and so are requests that are no stream."""
 
     async def wrong() -> AsyncIterator[Any]:
         yield object()
 
-    async with served(UPLOAD, lambda requests, ctx: numbers(requests)) as channel:
+    async with served(spec, lambda requests, ctx: numbers(requests), policy=QUICK) as channel:
         with pytest.raises(TypeError, match="takes a stream of"):
-            await channel.client_stream(UPLOAD)(wrong())
+            await channel.client_stream(spec)(wrong())
         with pytest.raises(TypeError, match="asynchronous iterator"):
-            await channel.client_stream(UPLOAD)([item(1)])  # type: ignore[arg-type]
+            await channel.client_stream(spec)([item(1)])  # type: ignore[arg-type]
 
 
 async def test_a_response_of_a_wrong_type_is_the_handlers_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -372,6 +433,68 @@ async def test_a_response_of_a_wrong_type_is_the_handlers_fault(caplog: pytest.L
             await numbers(channel.server_stream(WATCH)(item(0)))
     assert raised.value.code is Code.INTERNAL
     assert "yielded 1" in caplog.text
+
+
+async def _garbage(request: Any, context: Any) -> bytes:
+    return b"\xff"
+
+
+async def _late_garbage(request: Any, context: Any) -> AsyncIterator[bytes]:
+    yield item(1).SerializeToString()
+    yield b"\xff"
+
+
+@pytest.mark.parametrize("kind", list(MethodKind))
+async def test_an_answer_that_cannot_be_read_is_an_error(kind: MethodKind) -> None:
+    """A peer that answers with something else than the message is a TransportError in each shape, never a None."""
+    spec = streaming(kind)
+    makers: dict[MethodKind, Any] = {
+        MethodKind.UNARY: grpc.unary_unary_rpc_method_handler(_garbage),
+        MethodKind.CLIENT_STREAM: grpc.stream_unary_rpc_method_handler(_garbage),
+        MethodKind.SERVER_STREAM: grpc.unary_stream_rpc_method_handler(_late_garbage),
+        MethodKind.BIDI_STREAM: grpc.stream_stream_rpc_method_handler(_late_garbage),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(spec.service, {spec.name: makers[kind]}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with Channel(f"127.0.0.1:{port}") as channel:
+        reply = getattr(channel, kind.value)(spec)(items(3) if spec.streams_requests else item(0))
+        if spec.streams_responses:
+            assert await anext(reply) == item(1)
+        with pytest.raises(TransportError, match="can't be read") as raised:
+            await (anext(reply) if spec.streams_responses else reply)
+    await server.stop(None)
+    assert raised.value.code is Code.INTERNAL
+
+
+async def _returning(request: Item, ctx: Context) -> list[Item]:
+    return [request]
+
+
+@pytest.mark.parametrize("handler", [_returning, lambda request, ctx: [request], lambda request, ctx: None])
+async def test_a_handler_that_yields_nothing_is_explained(handler: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that returns its responses, where it is to yield them, is INTERNAL, and the log says what to do."""
+    async with served(WATCH, handler) as channel:
+        with pytest.raises(RemoteError) as raised:
+            await numbers(channel.server_stream(WATCH)(item(0)))
+    assert raised.value.code is Code.INTERNAL
+    assert f"{WATCH.full_name} must yield its responses" in caplog.text
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_handler_that_raises_no_exception_is_answered_for(after: int) -> None:
+    """What a handler raises is INTERNAL for its caller, whatever it is: nobody waits for ever."""
+
+    async def odd(request: Item, ctx: Context) -> AsyncIterator[Item]:
+        for number in range(after):
+            yield item(number)
+        raise BaseException("odd")  # as pytest.fail() does
+
+    async with served(WATCH, odd) as channel:
+        with pytest.raises(RemoteError) as raised:
+            await numbers(channel.server_stream(WATCH)(item(0), timeout=PATIENCE))
+    assert raised.value.code is Code.INTERNAL
 
 
 async def test_the_deadline_ends_a_stream_on_both_sides() -> None:

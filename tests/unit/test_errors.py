@@ -1,3 +1,5 @@
+import pickle
+
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -35,6 +37,15 @@ def test_errors_hold_code_message_details_and_attempt(kind: type[CarrickError]) 
     assert isinstance(error, CarrickError)
     assert (error.code, error.message, error.details, error.attempt) == (Code.UNAVAILABLE, "gone", (info,), _ATTEMPT)
     assert str(error) == "UNAVAILABLE: gone"
+
+
+@pytest.mark.parametrize("error", [DeadlineError("late", attempt=_ATTEMPT), ConfigurationError("wrong")])
+def test_errors_go_through_pickle(error: CarrickError) -> None:
+    """A pool of processes hands errors on as they are, also those whose class gives the code."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert type(copy) is type(error)
+    assert (copy.code, str(copy), copy.args) == (error.code, str(error), error.args)
+    assert (copy.attempt is None) == (error.attempt is None)
 
 
 def test_some_errors_have_a_code_of_their_own() -> None:

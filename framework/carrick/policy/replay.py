@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from carrick.cancellation import cancelled
-from carrick.stream import close
+from carrick.stream import close, copied, report
 
 __all__ = ["Replay"]
 
@@ -42,6 +42,7 @@ class Replay(Generic[Req]):
         self._size = 0
         self._keeping = True
         self._reader: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def whole(self) -> bool:
@@ -71,6 +72,7 @@ class Replay(Generic[Req]):
 
     def stop(self) -> None:
         """Stop reading the source, and have it closed."""
+        self._stopped = True
         if self._reader is not None:
             self._reader.cancel()
 
@@ -87,22 +89,25 @@ class Replay(Generic[Req]):
         return message
 
     def _keep(self, message: Req) -> None:
-        self._size += message.ByteSize()
         self._kept.append(message)
+        if isinstance(message, Message):  # anything else is refused by what sends it
+            self._size += message.ByteSize()
         if not self.whole:
             self._keeping = False
 
     async def _read(self) -> None:
         end = _End()
         try:
-            async for message in self._source:
-                copy = type(message)()
-                copy.CopyFrom(message)
-                await self._ahead.put(copy)
-        except (Exception, asyncio.CancelledError) as error:  # the source's own error belongs to who reads the pass
+            try:
+                async for message in self._source:
+                    await self._ahead.put(copied(message))
+            finally:
+                await close(self._source)
+        except BaseException as error:  # the source's own error belongs to who reads the pass
             if cancelled(error):
                 raise
+            if self._stopped:
+                report(error, "the requests of a call failed when it was over")
+                return
             end = _End(error)
-        finally:
-            await close(self._source)
         await self._ahead.put(end)

@@ -4,9 +4,10 @@ There is no second implementation of anything: each call runs as the asynchronou
 background thread that all blocking channels of the process share.
 """
 
+import asyncio
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -167,11 +168,12 @@ class BlockingBidiStreamCall(Generic[Req, Res]):
 class BlockingResponseStream(Generic[Res]):
     """The responses of a call: iterate over them, once. See :class:`ResponseStream`."""
 
-    __slots__ = ("_loop", "_stream")
+    __slots__ = ("_loop", "_reading", "_stream")
 
     def __init__(self, loop: LoopThread, stream: ResponseStream[Res]) -> None:
         self._loop = loop
         self._stream = stream
+        self._reading: asyncio.Task[Any] | None = None
 
     @property
     def trailers(self) -> Metadata:
@@ -188,11 +190,21 @@ class BlockingResponseStream(Generic[Res]):
         return response
 
     async def _next(self) -> Res | None:
+        self._reading = asyncio.current_task()
         return await anext(self._stream, None)
 
     def close(self) -> None:
-        """End the call now. Calling it again, or after the end, does nothing."""
-        self._loop.run(self._stream.aclose())
+        """End the call now, from any thread: one that waits for a response gets a ``TransportError``.
+
+        Calling it again, or after the end, does nothing.
+        """
+        self._loop.run(self._close())
+
+    async def _close(self) -> None:
+        if self._reading is not None and not self._reading.done():  # also one that Ctrl-C has left behind
+            self._reading.cancel()
+            await asyncio.wait((self._reading,))
+        await self._stream.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -5,11 +5,12 @@ import contextvars
 import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
 from carrick.rpc.loop_thread import LoopThread
+from carrick.stream import copied
 
 __all__ = ["Handover"]
 
@@ -56,7 +57,7 @@ class Handover(Generic[T]):
         messages = iter(self._messages)
         try:
             for message in messages:
-                if not self._loop.run(self._put(_copy(message))):
+                if not self._loop.run(self._put(copied(message))):
                     return
             self._loop.run(self._put(_End()))
         finally:
@@ -85,12 +86,3 @@ class ThreadedHandover(Handover[T]):
             self.send()
         except BaseException as error:  # noqa: BLE001  # whatever the messages raise is raised where they are read
             self._loop.run(self._put(_End(error)))
-
-
-def _copy(message: Any) -> Any:
-    """Copy a message; anything else is refused by what takes it."""
-    if not isinstance(message, Message):
-        return message
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy

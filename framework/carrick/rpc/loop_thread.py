@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from carrick.errors import Code, TransportError
@@ -54,12 +55,10 @@ class LoopThread:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None or self._thread is None:
-                self._loop = asyncio.new_event_loop()
-                self._process = os.getpid()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="carrick-blocking-calls", daemon=True
-                )
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_serve, args=(loop,), name="carrick-blocking-calls", daemon=True)
+                thread.start()
+                self._loop, self._thread, self._process = loop, thread, os.getpid()
         if self._process != os.getpid():
             raise RuntimeError(
                 "a blocking client was used before this process was forked, and grpc does not survive that; make the "
@@ -68,3 +67,10 @@ class LoopThread:
         if self._thread.ident == threading.get_ident():
             raise RuntimeError("a blocking client was called on its own event loop; use the asynchronous client there")
         return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop for as long as the process lives, also when a caller's own requests raise what stops one."""
+    while True:
+        with suppress(KeyboardInterrupt, SystemExit):  # the task that raised it hands it to its caller
+            loop.run_forever()

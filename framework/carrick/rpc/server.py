@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -31,6 +31,7 @@ __all__ = ["Server", "Servicer"]
 
 _CLEAN_UP = 5.0
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
+_FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _logger = logging.getLogger("carrick.server")
 
 _GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
@@ -212,8 +213,8 @@ class Server:
             with enter(ctx):
                 try:
                     reply = await answer(service, request, ctx, transport)
-                except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises becomes a status
-                    if cancelled(error):
+                except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
+                    if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
                         raise
                     _log_failure(method.full_name, error)
                     return await _abort(transport, error, ctx.correlation_id, ctx.call.trailers)
@@ -277,7 +278,12 @@ def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], 
         return handler
 
     async def begin(request: Any, ctx: Context) -> Any:
-        return handler(request, ctx)
+        stream = handler(request, ctx)
+        if isinstance(stream, AsyncIterable):
+            return stream
+        if isinstance(stream, Coroutine):
+            stream.close()
+        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {stream!r}")
 
     return begin
 

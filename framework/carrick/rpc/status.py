@@ -1,5 +1,6 @@
 """Errors to gRPC statuses and back, with ``google.rpc.Status`` details: the one place where the two meet."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -107,7 +108,7 @@ def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> 
 
 
 def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn:
-    """Raise what a call's end means: gRPC's status, an answer that is none, or the caller's own cancellation.
+    """Raise what a call's end means: gRPC's status, an answer that is none, or what was the caller's own.
 
     A cancellation that is not the current task's is grpc's own, for a channel that was closed.
     """
@@ -116,7 +117,7 @@ def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn
     if isinstance(error, DecodeError):
         attempt.code = Code.INTERNAL
         raise TransportError(Code.INTERNAL, f"{method}: the answer can't be read: {error}", attempt=attempt) from error
-    if cancelled(error):
+    if cancelled(error) or not isinstance(error, asyncio.CancelledError):
         raise error
     attempt.code = Code.CANCELLED
     raise TransportError(Code.CANCELLED, f"{method}: the channel was closed", attempt=attempt) from None

@@ -6,14 +6,14 @@ from contextlib import suppress
 from typing import Any, Self
 
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from carrick.cancellation import cancelled
 from carrick.context import Attempt
 from carrick.errors import Code
 from carrick.method import MethodSpec
 from carrick.rpc.status import raise_ended
-from carrick.stream import close
+from carrick.stream import close, report
 
 __all__ = ["RequestSender", "Responses"]
 
@@ -21,7 +21,8 @@ __all__ = ["RequestSender", "Responses"]
 class RequestSender:
     """Sends requests in a task of its own, each when the connection has room for it, and closes their source.
 
-    An error of the source ends the call, and is then the caller's to hear: :meth:`raise_own_error`.
+    An error of the source ends the call, and is then the caller's to hear: :meth:`raise_own_error`. One that comes when
+    the call is over already, as the source is closed, does not hide how it ended: the event loop reports it.
     """
 
     def __init__(self, call: Any, requests: AsyncIterable[Message], method: MethodSpec[Any, Any]) -> None:
@@ -29,10 +30,12 @@ class RequestSender:
         self._requests = requests
         self._method = method
         self._error: BaseException | None = None
+        self._stopped = False
         self._task = asyncio.create_task(self._send())
 
     async def stop(self) -> None:
         """End the sending, if it has not ended, and wait until the source is closed."""
+        self._stopped = True
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,))
@@ -52,9 +55,12 @@ class RequestSender:
                 await self._done(self._call.done_writing())
             finally:
                 await close(self._requests)
-        except (Exception, asyncio.CancelledError) as error:  # whatever the source raises is for the caller
+        except BaseException as error:  # whatever the source raises is for the caller, who waits
             if cancelled(error):
                 raise
+            if self._stopped or self._call.done():
+                report(error, f"{self._method.full_name}: its requests failed when the call was over")
+                return
             self._error = error
             self._call.cancel()
 
@@ -95,6 +101,7 @@ class Responses:
         self._messages: AsyncIterator[Any] = aiter(call)
         self._sender = sender
         self._attempt = attempt
+        self._decode = method.decode_response
         self._method = method.full_name
         self._first: Any = None
         self._ended = False
@@ -123,11 +130,11 @@ class Responses:
         if self._ended:
             raise StopAsyncIteration
         try:
-            return await self._messages.__anext__()
+            return self._decode(await self._messages.__anext__())
         except StopAsyncIteration:
             await self._end()
             raise
-        except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again, as what it means
             await self.aclose()
             if self._sender is not None:
                 self._sender.raise_own_error(error)

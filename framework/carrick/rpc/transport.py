@@ -78,9 +78,9 @@ class GrpcTransport:
         async def send(request: Any, ctx: Context) -> Any:
             attempt = ctx.attempt
             assert attempt is not None
-            call = begin(ctx, request)
+            call = begin(ctx, method.encode_request(request))
             try:
-                reply = await call
+                reply = method.decode_response(await call)
             except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
                 raise_ended(error, attempt, method.full_name)
             attempt.code = Code.OK
@@ -97,8 +97,8 @@ class GrpcTransport:
             call = begin(ctx)
             sender = RequestSender(call, requests, method)
             try:
-                reply = await call
-            except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
+                reply = method.decode_response(await call)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised again, as what it means
                 call.cancel()
                 await sender.stop()
                 sender.raise_own_error(error)
@@ -114,7 +114,7 @@ class GrpcTransport:
 
         async def send(request: Any, ctx: Context) -> Any:
             assert ctx.attempt is not None
-            return await Responses(begin(ctx, request), None, ctx.attempt, method).begun()
+            return await Responses(begin(ctx, method.encode_request(request)), None, ctx.attempt, method).begun()
 
         return send
 
@@ -129,7 +129,10 @@ class GrpcTransport:
         return send
 
     def _beginning(self, method: MethodSpec[Any, Any], shape: str) -> Callable[..., Any]:
-        """Return what begins a call in grpc's words, with a request or without; it refuses what can't be sent."""
+        """Return what begins a call in grpc's words, with an encoded request or without; it refuses what can't be sent.
+
+        grpc gets and gives bytes: its own decoding turns an answer that can't be read into None.
+        """
         invoke: Any = None
 
         def begin(ctx: Context, *request: Any) -> Any:
@@ -142,11 +145,7 @@ class GrpcTransport:
             if self._closed:
                 raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
             if invoke is None:
-                invoke = getattr(self._connect(), shape)(
-                    f"/{method.full_name}",
-                    request_serializer=method.encode_request,
-                    response_deserializer=method.decode_response,
-                )
+                invoke = getattr(self._connect(), shape)(f"/{method.full_name}")
             attempt.sent = True
             return invoke(*request, timeout=timeout, metadata=metadata_for(ctx))
 

@@ -8,6 +8,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -120,6 +121,11 @@ class _ManyRequests(_FakeMethod[Req, Res]):
 
     async def _recording(self, requests: AsyncIterator[Req], recorded: list[Req]) -> AsyncIterator[Req]:
         async for each in requests:
+            if not isinstance(each, self.method.request):
+                raise TypeError(
+                    f"{self.method.full_name} takes a stream of {self.method.request.__name__}, "
+                    f"not a {type(each).__name__} in it"
+                )
             received = self.method.decode_request(self.method.encode_request(each))
             recorded.append(received)
             yield received
@@ -237,7 +243,7 @@ class _FakeTransport:
             if remaining is not None and remaining <= 0:
                 raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=ctx.attempt)
             ctx.attempt.sent = True
-            answer = _Checked(fake.answer(request, ctx, self._clock), ctx, method)
+            answer = _Checked(fake.answer(request, ctx, self._clock), request, ctx, method)
             return await answer.begun() if method.streams_responses else await answer.only()
 
         return send
@@ -247,10 +253,16 @@ class _FakeTransport:
 
 
 class _Checked(Generic[Res]):
-    """The responses of a fake, as the stack expects them: begun, of the right type, and copies."""
+    """The responses of a fake, as the stack expects them: begun, of the right type, and copies.
 
-    def __init__(self, responses: AsyncIterator[Res], ctx: Context, method: MethodSpec[Any, Res]) -> None:
+    With their end the requests are closed, as a connection does.
+    """
+
+    def __init__(
+        self, responses: AsyncIterator[Res], requests: object, ctx: Context, method: MethodSpec[Any, Res]
+    ) -> None:
         self._responses = responses
+        self._requests = requests
         self._ctx = ctx
         self._method = method
         self._first: Res | None = None
@@ -260,14 +272,15 @@ class _Checked(Generic[Res]):
         try:
             reply = await self._next()
         finally:
-            await close(self._responses)
+            await self.aclose()
         assert self._ctx.attempt is not None
         self._ctx.attempt.code = Code.OK
         return reply
 
     async def begun(self) -> "_Checked[Res]":
         """Wait for the first response, or the end."""
-        self._first = await anext(self._responses, None)
+        with suppress(StopAsyncIteration):
+            self._first = await self._next()
         return self
 
     def __aiter__(self) -> "_Checked[Res]":
@@ -275,14 +288,19 @@ class _Checked(Generic[Res]):
 
     async def __anext__(self) -> Res:
         first, self._first = self._first, None
-        return self._copy(first) if first is not None else await self._next()
+        return first if first is not None else await self._next()
 
     async def aclose(self) -> None:
         """End the answer."""
         await close(self._responses)
+        await close(self._requests)
 
     async def _next(self) -> Res:
-        return self._copy(await self._responses.__anext__())
+        try:
+            return self._copy(await self._responses.__anext__())
+        except BaseException:
+            await self.aclose()
+            raise
 
     def _copy(self, reply: Res) -> Res:
         if not isinstance(reply, self._method.response):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ LIMIT = 10_000
 class Source:
     """Requests numbered from 0, which says how many were asked for and whether it was closed."""
 
-    def __init__(self, count: int, error: Exception | None = None) -> None:
+    def __init__(self, count: int, error: BaseException | None = None) -> None:
         self.asked = 0
         self.closed = asyncio.Event()
         self._count = count
@@ -149,3 +150,57 @@ async def test_stopping_before_the_first_pass() -> None:
     replay.stop()
     await turns()
     assert source.asked == 0
+
+
+@pytest.mark.parametrize("error", [BaseException("odd"), GeneratorExit(), asyncio.CancelledError()])
+async def test_an_error_that_is_no_exception_ends_the_pass_too(error: BaseException) -> None:
+    """Whatever the source raises, who reads the pass hears of it and does not wait for ever."""
+    replay = Replay(Source(1, error)(), LIMIT)
+    with pytest.raises(type(error)):
+        await numbers(replay.requests())
+
+
+class Unclosable:
+    """Requests that never come, or none at all, whose closing fails."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self._hangs = hangs
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        return self
+
+    async def __anext__(self) -> Item:
+        if self._hangs:
+            await asyncio.Event().wait()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Fail."""
+        raise OSError("can't close")
+
+
+async def test_an_error_while_the_source_is_closed_ends_the_pass() -> None:
+    """A source that has ended, and can't be closed, is an error of the requests."""
+    with pytest.raises(OSError, match="can't close"):
+        await numbers(Replay(Unclosable(), LIMIT).requests())
+
+
+async def test_an_error_after_the_stop_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """When the call is over nobody reads a pass; what the source raises then is logged, and no task is left."""
+    before = asyncio.all_tasks()
+    replay = Replay(Unclosable(hangs=True), LIMIT)
+    reading = asyncio.ensure_future(numbers(replay.requests()))
+    await turns()
+    reading.cancel()
+    replay.stop()
+    await asyncio.wait(asyncio.all_tasks() - before)
+    assert "can't close" in caplog.text
+
+
+async def test_what_is_no_message_goes_on_to_who_refuses_it() -> None:
+    """Something else than a message is handed on as it is, for the sender to say what is wrong."""
+
+    async def wrong() -> AsyncGenerator[Any, None]:
+        yield 1
+
+    assert [each async for each in Replay(wrong(), LIMIT).requests()] == [1]

@@ -184,6 +184,45 @@ async def test_an_answer_of_a_wrong_type_is_refused(fakes: Fakes, wrong: Any) ->
         await fakes.channel.unary(CALL)(item(1))
 
 
+async def test_a_request_of_a_wrong_type_is_refused(fakes: Fakes) -> None:
+    """A fake says what is wrong with a stream of requests in the words of a connection."""
+
+    async def wrong() -> AsyncIterator[Any]:
+        yield 1
+
+    fakes.upload.returns(item(1))
+    with pytest.raises(TypeError, match="takes a stream of GetOrderResponse, not a int in it"):
+        await fakes.channel.client_stream(UPLOAD)(wrong())
+
+
+@pytest.mark.parametrize("leave_early", [True, False])
+async def test_requests_are_closed_with_the_call(leave_early: bool) -> None:
+    """When the responses have ended, or their reader has left, the requests are closed as by a connection."""
+    closed = False
+
+    async def endless() -> AsyncIterator[Item]:
+        nonlocal closed
+        try:
+            while True:
+                yield item(1)
+        finally:
+            closed = True
+
+    async def twice(requests: AsyncIterator[Item]) -> AsyncIterator[Item]:
+        for _ in range(2):
+            yield await anext(requests)
+
+    spec = streaming(MethodKind.BIDI_STREAM)
+    fake = FakeBidiStream(spec)
+    fake.computes(twice)
+    async with fake_channel(fake).bidi_stream(spec)(endless()) as stream:
+        await anext(stream)
+        if not leave_early:
+            assert await numbers(stream) == [1]
+            assert closed
+    assert closed
+
+
 def test_blocking_clients_can_use_a_fake(fakes: Fakes) -> None:
     """The same fakes answer calls that wait."""
     fakes.call.returns(item(1))
