@@ -324,6 +324,23 @@ def test_the_framework_runs_without_what_only_generating_needs() -> None:
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
+def test_clients_import_relatively_from_other_folders(compiler: str, project: Path, run: Run) -> None:
+    """Without a word about it in the template, and for messages of another folder than the service's."""
+    Path("proto/acme/v1/orders.proto").write_text(ORDERS.replace("returns (GetResponse)", "returns (units.v1.Money)"))
+    Path("buf.gen.yaml").write_text(
+        "version: v2\ninputs: [{directory: ., exclude_paths: [proto/old]}]\nplugins:\n"
+        "  - {protoc_builtin: python, out: myapp/gen}\n  - {local: protoc-gen-carrick, out: myapp/gen}\n"
+    )
+    assert run("--with", compiler, "--relative-imports") == (0, _all_written(Path("myapp/gen")), "")
+    look = (
+        "from myapp.gen.acme.v1.orders_carrick import OrdersClient, GET; import sys\n"
+        "assert GET.response.DESCRIPTOR.full_name == 'units.v1.Money'\n"
+        "assert not {'acme', 'units', 'top_pb2'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", look], cwd=project, check=True)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_relative_imports_work_below_any_package(compiler: str, project: Path, run: Run) -> None:
     """Message modules that import each other, in a package of keywords too, load as myapp.gen."""
     Path("buf.gen.yaml").write_text(

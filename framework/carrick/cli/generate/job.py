@@ -27,6 +27,13 @@ class Job:
         more = self.relative_imports and plugin.is_carrick and not plugin.asks_for_relative_imports
         return ",".join([*plugin.options, *([RELATIVE_IMPORTS] if more else [])])
 
+    def each_folder(self, plugin: Plugin) -> bool:
+        """Whether to run a plugin once for each folder of contracts, or once for all.
+
+        The framework's own imports relatively what the same run generates, so then it has to be one run.
+        """
+        return plugin.each_folder and not (self.relative_imports and plugin.is_carrick)
+
 
 def make_job(template: Template, into: Path, *, allow_carrick: bool, relative_imports: bool) -> Job:
     """Find contracts and plugins, and make the folders. Raises ``ConfigurationError`` for what is not there."""

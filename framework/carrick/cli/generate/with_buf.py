@@ -48,6 +48,8 @@ def _template(job: Job, inputs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _plugin(job: Job, plugin: Plugin) -> dict[str, Any]:
     changed: dict[str, Any] = {"out": str(job.folders[plugin.out])}
+    if not job.each_folder(plugin):
+        changed["strategy"] = "all"
     if options := job.options(plugin):
         changed["opt"] = options
     if plugin.builtin and not plugin.protoc_path and has_grpc_tools():  # as without buf

@@ -36,7 +36,7 @@ def generate_with_protoc(job: Job) -> str:
             descriptors = Path(folder, f"{number}.binpb")
             warnings.append(_compile(sources, descriptors))
             for plugin in job.template.plugins:
-                groups = _groups(sources, plugin)
+                groups = _groups(job, sources, plugin)
                 warnings += [_run(job, plugin, descriptors, files, Path(folder)) for files in groups]
     return "\n".join(filter(None, warnings))
 
@@ -72,10 +72,10 @@ def _compile(sources: Sources, descriptors: Path) -> str:
     return run_compiler([*PROTOC, *includes, *flags, *(source.name for source in sources.files)])
 
 
-def _groups(sources: Sources, plugin: Plugin) -> Iterable[list[str]]:
+def _groups(job: Job, sources: Sources, plugin: Plugin) -> Iterable[list[str]]:
     """Return the contracts of each run of a plugin."""
     names = [source.name for source in sources.files]
-    if plugin.builtin or not plugin.each_folder:
+    if plugin.builtin or not job.each_folder(plugin):
         return [names]
     by_folder = groupby(sorted(names, key=_folder), key=_folder)
     return [list(group) for _, group in by_folder]

@@ -34,6 +34,22 @@ def test_the_frameworks_plugin_is_told_of_relative_imports(
     assert job.options(template.plugins[0]) == options
 
 
+@pytest.mark.parametrize(
+    ("plugin", "relative", "each_folder"),
+    [
+        ({"local": "protoc-gen-carrick"}, False, True),
+        ({"local": "protoc-gen-carrick"}, True, False),
+        ({"local": "protoc-gen-other"}, True, True),
+        ({"local": "protoc-gen-other", "strategy": "all"}, False, False),
+    ],
+)
+def test_relative_imports_want_one_run(plugin: dict[str, Any], relative: bool, each_folder: bool) -> None:
+    """The framework's plugin knows of its own run only, so all folders are in it then."""
+    template = _template(**plugin)
+    job = Job(template=template, sources=(), folders={}, relative_imports=relative)
+    assert job.each_folder(template.plugins[0]) is each_folder
+
+
 def test_each_output_has_a_folder_that_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is generated into the user's own."""
     into, project = tmp_path / "into", tmp_path / "project"
