@@ -12,7 +12,16 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from carrick import CarrickError, Code, Context, MethodRoute, MethodSpec, RemoteError, TransportError
+from carrick import (
+    CarrickError,
+    Code,
+    ConfigurationError,
+    Context,
+    MethodRoute,
+    MethodSpec,
+    RemoteError,
+    TransportError,
+)
 from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight
 from carrick.context import enter
 from carrick.observe import RetryScheduled
@@ -269,3 +278,17 @@ async def test_an_optional_key_is_sent_by_the_client() -> None:
     async with Server(Routes((optional, done)), claims=records) as server, Channel(server.address) as channel:
         await channel.unary(optional)(REQUEST)
     assert len(records.keys) == 1
+
+
+async def test_a_method_has_one_handler() -> None:
+    """Two servicers of a method are refused, and so is one of the server's own services."""
+    health = MethodSpec(
+        service="grpc.health.v1.Health",
+        name="Check",
+        request=health_pb2.HealthCheckRequest,
+        response=health_pb2.HealthCheckResponse,
+    )
+    with pytest.raises(ConfigurationError, match="Plain has two handlers"):
+        Server(Routes((PLAIN, done)), Routes((PLAIN, done)))
+    with pytest.raises(ConfigurationError, match="Health is served by the server itself"):
+        Server(Routes((health, done)))  # type: ignore[arg-type]  # refused before its handler matters

@@ -30,6 +30,7 @@ from carrick.stream import close
 __all__ = ["Server", "Servicer"]
 
 _CLEAN_UP = 5.0
+_OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
 _logger = logging.getLogger("carrick.server")
 
 _GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
@@ -86,6 +87,7 @@ class Server:
         self._health = Health()
         self._server: grpc.aio.Server | None = None
         self._routes = [route for servicer in servicers for route in servicer.routes()]
+        _check_routes(self._routes)
         self._services = [(route.spec, self._stack(route, claims, instruments, filters)) for route in self._routes]
         self.port = 0
         """The port it listens on; 0 before it runs."""
@@ -230,7 +232,19 @@ class Server:
             except KeyError:
                 continue
             known.append(name)
-        return [*known, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        return [*known, *_OWN_SERVICES]
+
+
+def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
+    """Refuse what gRPC would take in silence, and then answer with one of the two handlers."""
+    seen: set[str] = set()
+    for route in routes:
+        method = route.spec
+        if method.service in _OWN_SERVICES:
+            raise ConfigurationError(f"{method.service} is served by the server itself; leave its servicer out")
+        if method.full_name in seen:
+            raise ConfigurationError(f"{method.full_name} has two handlers; give the server one servicer of a service")
+        seen.add(method.full_name)
 
 
 async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:

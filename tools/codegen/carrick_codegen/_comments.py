@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cache
 
 __all__ = ["cleaned", "docstring", "first_paragraph", "one_line"]
 
@@ -64,6 +65,7 @@ def _dedented(lines: list[str]) -> list[str]:
     return [line[margin:] for line in lines]
 
 
+@cache  # a method's comment is in four classes
 def _wrapped(paragraph: str, width: int) -> str:
     if any(_PREFORMATTED.match(line) for line in paragraph.removeprefix(_QUOTES).split("\n")):
         return paragraph

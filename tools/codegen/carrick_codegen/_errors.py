@@ -17,7 +17,7 @@ class ContractErrors:
 
     def add(self, at: Place, message: str) -> None:
         """Note that what stands ``at`` is wrong; ``message`` says what to write instead."""
-        self._found.add((at.location, message))
+        self._found.add((at.location, _on_one_line(message)))
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -25,3 +25,8 @@ class ContractErrors:
     def __str__(self) -> str:
         """Return all errors, one a line, in the order of the files."""
         return "\n".join(f"{at}: {message}" for at, message in sorted(self._found))
+
+
+def _on_one_line(message: str) -> str:
+    """Write what cannot be printed as an escape: a value of a contract may hold anything."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)

@@ -83,7 +83,7 @@ def _contract(file: File) -> list[str]:
     """Return how the file comes by the module with the clients."""
     module = _module(file)
     if not _is_importable(file):
-        package = ["__package__"] if file.relative_imports else []
+        package = ["__package__"] if module.startswith(".") else []
         return Group("contract: Any = import_module(", [string(module), *package]).lines()
     names = [method.constant for service in file.services for method in service.methods]
     names += [name for service in file.services for name in (service.client, service.blocking_client)]
@@ -91,7 +91,8 @@ def _contract(file: File) -> list[str]:
 
 
 def _is_importable(file: File) -> bool:
-    return importable(_module(file))
+    """Tell whether an import statement brings the clients in with their types: mypy reads no folder like ``x+y``."""
+    return importable(_module(file)) and all(part.isidentifier() for part in generated_module(file.path).split("."))
 
 
 def _module(file: File) -> str:

@@ -7,7 +7,7 @@ from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import, MessageNames, Untyped
 from carrick_codegen.model import File, Method, Policy
-from carrick_codegen.names import RUNTIME_MODULES
+from carrick_codegen.names import RUNTIME_MODULES, module_name, relative
 
 __all__ = ["GENERATED_VERSION", "import_lines", "statements"]
 
@@ -28,7 +28,11 @@ def import_lines(file: File, messages: MessageNames) -> list[str]:
     standard: list[Import] = []
     others = [_runtime_import("require_runtime")]
     runtime: list[Import] = []
-    for name in _needed(file) | (_FOR_UNTYPED if messages.untyped else set()):
+    needed_names = _needed(file) | (_FOR_UNTYPED if messages.untyped else set())
+    loads_own = file.loads and not messages.uses_own_module
+    if loads_own:
+        needed_names.add("import_module")
+    for name in needed_names:
         needed = _runtime_import(name)
         is_ours = needed.module.partition(".")[0] == "carrick"
         section = runtime if is_ours else others if needed.module in _THIRD_PARTY else standard
@@ -40,6 +44,7 @@ def import_lines(file: File, messages: MessageNames) -> list[str]:
         statements(runtime),
         statements(messages.imports),
         _untyped_classes(messages.untyped, relative_to="__package__" if file.relative_imports else None),
+        _own_descriptors(file) if loads_own else [],
     ]
     return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
 
@@ -79,6 +84,14 @@ def _untyped_classes(classes: Iterable[Untyped], relative_to: str | None) -> lis
         arguments = [string(each.module), string(each.full_name), *package]
         found += statement(f"{each.name} =", Group("message_class(", arguments), 4)
     return ["if TYPE_CHECKING:", *declared, "", "else:", *found] if found else []
+
+
+def _own_descriptors(file: File) -> list[str]:
+    """Return what loads the module of the contract itself, none of whose messages is used: reflection reads it."""
+    module = module_name(file.path)
+    if file.relative_imports:
+        return Group("import_module(", [string(relative(module, module)), "__package__"]).lines()
+    return Group("import_module(", [string(module)]).lines()
 
 
 def _needed(file: File) -> set[str]:

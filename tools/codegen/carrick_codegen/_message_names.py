@@ -48,6 +48,8 @@ class MessageNames:
 
     def __init__(self, file: File) -> None:
         self._own_module = module_name(file.path)
+        self.uses_own_module = any(message.module == self._own_module for message in _messages(file))
+        """Whether a message of the contract's own file is among them."""
         self._relative = file.relative_imports
         self._scope = Scope({*RUNTIME_MODULES, *exported(file), *_members(file)})
         self._names: dict[MessageType, str] = {}

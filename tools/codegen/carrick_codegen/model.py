@@ -134,6 +134,8 @@ class File:
     """Path of the generated file with the fakes of its services."""
     relative_imports: bool
     """Whether modules of the same run are imported relative to the generated one."""
+    loads: bool
+    """Whether Python can load protoc's module of the file: protoc writes ``import 2fa_pb2`` for an import so named."""
     publisher: str
     """Name of the class that publishes the file's events."""
     comment: str

@@ -32,6 +32,7 @@ RUNTIME_MODULES = {
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Iterable": "collections.abc",
+    "import_module": "importlib",
     "Any": "typing",
     "TYPE_CHECKING": "typing",
     "deprecated": "typing_extensions",
@@ -145,9 +146,10 @@ def best_reference(module: str, own_module: str) -> str:
 
     So what lies in one folder called ``import`` is at hand for the other.
     """
+    if importable(module) or not _common_packages(module, own_module):
+        return module
     near = relative(module, own_module)
-    is_better = _common_packages(module, own_module) and importable(near) and not importable(module)
-    return near if is_better else module
+    return near if importable(near) else module
 
 
 def _common_packages(module: str, own_module: str) -> int:
@@ -155,6 +157,7 @@ def _common_packages(module: str, own_module: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
+@cache
 def importable(module: str) -> bool:
     """Tell whether a module's dotted name, or one relative to a package, can stand in an import statement."""
     return all(

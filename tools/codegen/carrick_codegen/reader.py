@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
+from google.protobuf.descriptor import FileDescriptor
 
 from carrick_codegen._errors import ContractErrors
 from carrick_codegen._events import EventReader
@@ -13,7 +14,7 @@ from carrick_codegen._request import Contract, load
 from carrick_codegen._scope import Scope
 from carrick_codegen._services import ServiceReader
 from carrick_codegen.model import File
-from carrick_codegen.names import RUNTIME_MODULES, camel_case, fakes_output_path, output_path
+from carrick_codegen.names import RUNTIME_MODULES, camel_case, fakes_output_path, module_name, output_path
 
 __all__ = ["read"]
 
@@ -41,6 +42,7 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
                     output=output_path(contract.file.name),
                     fakes_output=fakes_output_path(contract.file.name),
                     relative_imports=parameters.relative_imports,
+                    loads=all(map(_loads, contract.file.dependencies)),
                     publisher=module.name(_publisher(contract.file.name)),
                     comment=contract.source.comment(_SYNTAX) or contract.source.comment(_PACKAGE),
                     services=services,
@@ -48,6 +50,10 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
                 )
             )
     return tuple(files)
+
+
+def _loads(imported: FileDescriptor) -> bool:
+    return all(part.isidentifier() for part in module_name(imported.name).split("."))
 
 
 def _publisher(path: str) -> str:
