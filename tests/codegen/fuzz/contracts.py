@@ -1,6 +1,7 @@
 """Random contracts that protoc accepts, in several files that import each other."""
 
 from collections.abc import Callable, Sequence
+from keyword import iskeyword
 from typing import Any
 
 from google.protobuf import descriptor_pb2
@@ -100,7 +101,7 @@ class _Builder:
                 file.dependency.append(other.name)
                 seen = {other.name, *self._passed_on[other.name]}
                 visible |= seen
-                if self._draw(st.booleans()):
+                if self._draw(st.booleans()) and _can_be_public(other.name):
                     file.public_dependency.append(len(file.dependency) - 1)
                     self._passed_on[file.name] |= seen
         return [message for name in sorted(visible) for message in self._exported[name]]
@@ -148,3 +149,9 @@ def _set_syntax(file: FileDescriptorProto, syntax: str) -> None:
 
 def _module(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("-", "_").replace(".", "/")
+
+
+def _can_be_public(path: str) -> bool:
+    """Tell whether protoc's own modules can import a file publicly: they have an import statement for it."""
+    parts = path.removesuffix(".proto").replace("-", "_").split("/")
+    return all(part.isidentifier() and not iskeyword(part) for part in parts)

@@ -54,13 +54,17 @@ class MessageBuilder:
         self._of_message(names)
         return names
 
-    def _field(self, type_: int) -> FieldDescriptorProto:
+    def _name(self) -> str:
+        """Return the name of a field or oneof, which is not that of another in JSON either."""
         name = self._symbols.declare(self.full_name, self._draw(FIELDS))
         while _json_name(name) in self._json_names:
             name = self._symbols.declare(self.full_name, f"{name}3")
         self._json_names.add(_json_name(name))
+        return name
+
+    def _field(self, type_: int) -> FieldDescriptorProto:
         return self._message.field.add(
-            name=name,
+            name=self._name(),
             number=len(self._message.field) + 1,
             label=_OPTIONAL,
             type=FieldDescriptorProto.Type.ValueType(type_),
@@ -76,7 +80,7 @@ class MessageBuilder:
         self._field(FieldDescriptorProto.TYPE_MESSAGE).type_name = f".{self._draw(st.sampled_from(names))}"
 
     def _oneof(self) -> None:
-        self._message.oneof_decl.add(name=self._symbols.declare(self.full_name, self._draw(FIELDS)))
+        self._message.oneof_decl.add(name=self._name())
         for _ in range(2):
             self._scalar().oneof_index = 0
 
