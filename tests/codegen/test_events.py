@@ -105,6 +105,13 @@ def test_options_on_lines_of_their_own_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    """A line end in what an error quotes is shown as it is written."""
+    assert errors_of(tmp_path, PLACED % 'subject: "orders.placed.v1" key: "a\\n\\001b"') == [
+        'acme/v1/orders.proto:5:3: acme.v1.Placed has no field "a\\n\\x01b"; fields that can be: "order_id", "number"'
+    ]
+
+
 def test_a_message_without_fields_cannot_have_a_key(tmp_path: Path) -> None:
     """Where no field can be the key, the error says to add one."""
     body = 'message Placed { option (carrick.v1.event) = {subject: "orders.placed.v1"}; }'

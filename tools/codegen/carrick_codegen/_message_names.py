@@ -7,7 +7,7 @@ from carrick_codegen._exports import exported
 from carrick_codegen._scope import Scope
 from carrick_codegen.model import File, MessageType
 from carrick_codegen.names import (
-    RUNTIME_MODULES,
+    MEMBERS,
     best_reference,
     camel_case,
     importable,
@@ -51,7 +51,7 @@ class MessageNames:
         self.uses_own_module = any(message.module == self._own_module for message in _messages(file))
         """Whether a message of the contract's own file is among them."""
         self._relative = file.relative_imports
-        self._scope = Scope({*RUNTIME_MODULES, *exported(file), *_members(file)})
+        self._scope = Scope({*MEMBERS, *exported(file), *_members(file)})
         self._names: dict[MessageType, str] = {}
         imports: dict[tuple[str, str], Import] = {}
         untyped: list[Untyped] = []

@@ -86,7 +86,7 @@ class SourceMap:
 
     @cached_property
     def _entries(self) -> dict[FilePath, SourceCodeInfo.Location]:
-        return _by_path(self._recorded)
+        return _by_path(entry for entry in self._recorded if len(entry.span) >= 2)
 
     @cached_property
     def _paths(self) -> list[FilePath]:
