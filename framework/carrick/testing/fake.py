@@ -324,6 +324,8 @@ async def _failing(error: CarrickError, ctx: Context) -> AsyncIterator[Any]:
 
 
 async def _settled(value: Any) -> Any:
+    if isinstance(value, Message):  # first: a message may have a field __class__, which misleads the other question
+        return value
     return await value if inspect.isawaitable(value) else value
 
 
