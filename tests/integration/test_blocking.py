@@ -456,7 +456,7 @@ async def test_ctrl_c_ends_a_call() -> None:
         assert process.stdout is not None
         while not streams.contexts:
             await asyncio.sleep(0.01)
-            assert process.returncode is None
+            assert process.returncode is None, await process.communicate()
         process.send_signal(signal.SIGINT)
         assert await process.stdout.readline() == b"interrupted\n"
         await streams.ended.wait()  # while the process that made the call lives on
