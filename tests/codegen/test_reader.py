@@ -136,20 +136,3 @@ def test_a_chain_of_many_imports() -> None:
     files[-1].service.add(name="S").method.add(name="Get", input_type=".M", output_type=".M")
     response = generate(CodeGeneratorRequest(file_to_generate=[files[-1].name], proto_file=files))
     assert "from f1999_pb2 import M\n" in response.file[0].content
-
-
-def test_a_oneof_called_like_a_field_in_json(tmp_path: Path) -> None:
-    """Compilers accept it, and so does the plugin, though Python's descriptor pool does not at first."""
-    body = """
-    service S { rpc Get(M) returns (M.Inner); }
-    message M {
-      oneof fooBar { string a = 1; }
-      string foo_bar = 2;
-      message Inner {
-        oneof fooBar { string a = 1; }
-        string foo_bar = 2;
-      }
-    }
-    """
-    response = generate(compile_files(tmp_path, orders=body))
-    assert (response.error, len(response.file)) == ("", 2)

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from carrick.clock import Clock, SystemClock
-from carrick.context import Context
-from carrick.errors import CarrickError, Code, DeadlineError, RejectedError, RemoteError
+from carrick.context import Attempt, Context
+from carrick.errors import CarrickError, Code, DeadlineError, RejectedError, RemoteError, TransportError
 from carrick.method import MethodSpec
 from carrick.rpc import Channel
 from carrick.service import Service
@@ -55,8 +55,9 @@ class _FakeMethod(Generic[Req, Res]):
                 await asyncio.Event().wait()
             else:
                 await clock.sleep(remaining)
-            async for never in _failing(DeadlineError(f"{self.method.full_name}: the fake hangs"), ctx):
+            for never in _NOTHING:  # which makes this a generator
                 yield never
+            raise DeadlineError(f"{self.method.full_name}: the fake hangs")
 
         self._tell(hang, times)
 
@@ -82,14 +83,15 @@ class _FakeMethod(Generic[Req, Res]):
         async def fail(request: Any, ctx: Context, clock: Clock) -> AsyncIterator[Any]:
             for reply in replies:
                 yield reply
-            async for never in _failing(failure, ctx):
-                yield never
+            raise failure.with_traceback(None)
 
         self._tell(fail, times)
 
-    def _untold(self, request: Any, ctx: Context, clock: Clock) -> AsyncIterator[Any]:
+    async def _untold(self, request: Any, ctx: Context, clock: Clock) -> AsyncIterator[Any]:
+        for never in _NOTHING:
+            yield never
         advice = "was not told what to answer: use its returns(), computes() or fails()"
-        return _failing(CarrickError(Code.UNIMPLEMENTED, f"the fake {self.method.full_name} {advice}"), ctx)
+        raise CarrickError(Code.UNIMPLEMENTED, f"the fake {self.method.full_name} {advice}")
 
 
 class _OneRequest(_FakeMethod[Req, Res]):
@@ -139,7 +141,10 @@ class FakeUnary(_OneRequest[Req, Res]):
         self.computes(lambda request: reply, times=times)
 
     def computes(self, function: Callable[[Req], Res | Awaitable[Res]], *, times: int | None = None) -> None:
-        """Answer with what a function makes of the request. What it raises comes out of the call."""
+        """Answer with what a function makes of the request.
+
+        A ``CarrickError`` that it raises is the peer's answer; anything else comes out of the call as it is.
+        """
 
         async def compute(request: Any, ctx: Context, clock: Clock) -> AsyncIterator[Any]:
             yield await _settled(function(request))
@@ -232,6 +237,7 @@ class _FakeTransport:
     def __init__(self, methods: Iterable[_FakeMethod[Any, Any]], clock: Clock) -> None:
         self._methods = {each.method: each for each in methods}
         self._clock = clock
+        self._closed = False
 
     def service(self, method: MethodSpec[Any, Any]) -> Service:
         """Return the Service that answers as the method's fake does."""
@@ -242,48 +248,57 @@ class _FakeTransport:
             remaining = ctx.remaining(self._clock.monotonic())
             if remaining is not None and remaining <= 0:
                 raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=ctx.attempt)
+            if self._closed:
+                raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=ctx.attempt)
             ctx.attempt.sent = True
-            answer = _Checked(fake.answer(request, ctx, self._clock), request, ctx, method)
+            answer = _Answering(fake.answer(request, ctx, self._clock), request, ctx, method, self._clock)
             return await answer.begun() if method.streams_responses else await answer.only()
 
         return send
 
     async def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Answer no more."""
+        self._closed = True
 
 
-class _Checked(Generic[Res]):
-    """The responses of a fake, as the stack expects them: begun, of the right type, and copies.
+class _Answering(Generic[Res]):
+    """The responses of a fake, as the stack expects them: begun, in time, of the right type, and copies.
 
-    With their end the requests are closed, as a connection does.
+    A computed answer has real seconds until the deadline, whatever the clock. When the responses end, the requests are
+    closed, as a connection does.
     """
 
     def __init__(
-        self, responses: AsyncIterator[Res], requests: object, ctx: Context, method: MethodSpec[Any, Res]
+        self,
+        responses: AsyncIterator[Res],
+        requests: object,
+        ctx: Context,
+        method: MethodSpec[Any, Res],
+        clock: Clock,
     ) -> None:
+        assert ctx.attempt is not None
         self._responses = responses
         self._requests = requests
         self._ctx = ctx
+        self._attempt = ctx.attempt
         self._method = method
+        self._clock = clock
         self._first: Res | None = None
 
     async def only(self) -> Res:
         """Return the one response, and mark the attempt as answered."""
-        try:
-            reply = await self._next()
-        finally:
-            await self.aclose()
-        assert self._ctx.attempt is not None
-        self._ctx.attempt.code = Code.OK
+        reply = await self._next()
+        await self.aclose()
+        self._attempt.code = Code.OK
         return reply
 
-    async def begun(self) -> "_Checked[Res]":
+    async def begun(self) -> "_Answering[Res]":
         """Wait for the first response, or the end."""
         with suppress(StopAsyncIteration):
             self._first = await self._next()
         return self
 
-    def __aiter__(self) -> "_Checked[Res]":
+    def __aiter__(self) -> "_Answering[Res]":
         return self
 
     async def __anext__(self) -> Res:
@@ -297,7 +312,17 @@ class _Checked(Generic[Res]):
 
     async def _next(self) -> Res:
         try:
-            return self._copy(await self._responses.__anext__())
+            async with asyncio.timeout(self._ctx.remaining(self._clock.monotonic())) as deadline:
+                return self._copy(await self._responses.__anext__())
+        except TimeoutError:
+            await self.aclose()
+            if deadline.expired():
+                late = DeadlineError(f"{self._method.full_name}: the fake took too long")
+                raise _received(late, self._attempt) from None
+            raise
+        except CarrickError as error:
+            await self.aclose()
+            raise _received(error, self._attempt) from None
         except BaseException:
             await self.aclose()
             raise
@@ -310,17 +335,14 @@ class _Checked(Generic[Res]):
         return self._method.decode_response(self._method.encode_response(reply))
 
 
-async def _failing(error: CarrickError, ctx: Context) -> AsyncIterator[Any]:
-    """Raise an error as a caller gets it: a handler's own as the peer's status, any other as it is."""
-    assert ctx.attempt is not None
-    for never in _NOTHING:  # which makes this a generator
-        yield never
-    ctx.attempt.sent = not isinstance(error, RejectedError)
-    ctx.attempt.code = error.code
+def _received(error: CarrickError, attempt: Attempt) -> CarrickError:
+    """Return an error as a caller gets it: a handler's own as the peer's status, any other as it is."""
+    attempt.sent = not isinstance(error, RejectedError)
+    attempt.code = error.code
     if type(error) is CarrickError:
-        raise RemoteError(error.code, error.message, error.details, attempt=ctx.attempt)
-    error.attempt = ctx.attempt
-    raise error.with_traceback(None)
+        return RemoteError(error.code, error.message, error.details, attempt=attempt)
+    error.attempt = attempt
+    return error
 
 
 async def _settled(value: Any) -> Any:

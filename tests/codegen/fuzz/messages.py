@@ -55,7 +55,7 @@ class MessageBuilder:
         return names
 
     def _name(self) -> str:
-        """Return the name of a field, which is not that of another in JSON either."""
+        """Return the name of a field or oneof, which is not that of another in JSON either."""
         name = self._symbols.declare(self.full_name, self._draw(FIELDS))
         while _json_name(name) in self._json_names:
             name = self._symbols.declare(self.full_name, f"{name}3")
@@ -80,7 +80,7 @@ class MessageBuilder:
         self._field(FieldDescriptorProto.TYPE_MESSAGE).type_name = f".{self._draw(st.sampled_from(names))}"
 
     def _oneof(self) -> None:
-        self._message.oneof_decl.add(name=self._symbols.declare(self.full_name, self._draw(FIELDS)))
+        self._message.oneof_decl.add(name=self._name())
         for _ in range(2):
             self._scalar().oneof_index = 0
 

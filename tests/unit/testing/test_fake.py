@@ -16,6 +16,7 @@ from carrick import (
     RejectedError,
     RemoteError,
     RetryOptions,
+    TransportError,
 )
 from carrick.rpc import BlockingChannel
 from carrick.testing import FakeBidiStream, FakeClientStream, FakeClock, FakeServerStream, FakeUnary, fake_channel
@@ -230,3 +231,53 @@ def test_blocking_clients_can_use_a_fake(fakes: Fakes) -> None:
     with BlockingChannel(fakes.channel) as channel:
         assert channel.unary(CALL)(item(0)) == item(1)
         assert [each.total for each in channel.server_stream(WATCH)(item(0))] == [2, 3]
+
+
+async def test_a_computed_refusal_is_the_peers(fakes: Fakes) -> None:
+    """A CarrickError of a function arrives as a handler's would, so that what answers for it does as in production."""
+
+    def refuse(request: Item) -> Item:
+        raise CarrickError(Code.NOT_FOUND, "no such order")
+
+    fakes.call.computes(refuse)
+    with pytest.raises(RemoteError, match="no such order") as raised:
+        await fakes.channel.unary(CALL)(item(1))
+    assert raised.value.attempt is not None
+
+
+async def test_a_computed_answer_has_until_the_deadline(fakes: Fakes) -> None:
+    """A function that waits is cancelled when the call's time is over, in the middle of a stream too."""
+    ended = asyncio.Event()
+
+    async def slow(request: Item) -> AsyncIterator[Item]:
+        try:
+            yield item(1)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    fakes.watch.computes(slow)
+    stream = fakes.channel.server_stream(WATCH)(item(1), timeout=0.01)
+    assert await anext(stream) == item(1)
+    with pytest.raises(DeadlineError):
+        await anext(stream)
+    assert ended.is_set()
+
+
+async def test_a_timeout_of_the_functions_own_is_its_error(fakes: Fakes) -> None:
+    """It is no deadline of the call's."""
+
+    def late(request: Item) -> Item:
+        raise TimeoutError("mine")
+
+    fakes.call.computes(late)
+    with pytest.raises(TimeoutError, match="mine"):
+        await fakes.channel.unary(CALL)(item(1), timeout=60)
+
+
+async def test_a_closed_channel_answers_no_more(fakes: Fakes) -> None:
+    """As with a real one."""
+    fakes.call.returns(item(1))
+    await fakes.channel.close()
+    with pytest.raises(TransportError, match="the channel is closed"):
+        await fakes.channel.unary(CALL)(item(1))

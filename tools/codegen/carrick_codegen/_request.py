@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from carrick_codegen._errors import MalformedRequestError
@@ -32,31 +31,11 @@ def load(request: CodeGeneratorRequest) -> tuple[DescriptorPool, list[Contract]]
     contracts: dict[str, Contract] = {}
     for proto in request.proto_file:
         try:
-            file = _added(pool, proto)
+            file = pool.AddSerializedFile(proto.SerializeToString())
         except (TypeError, ValueError) as error:
-            raise MalformedRequestError(f"a file in it is broken ({error})") from error
+            raise MalformedRequestError(f"Python's protobuf can't load {proto.name} ({error})") from error
         contracts[proto.name] = Contract(file, SourceMap(proto))
     for path in request.file_to_generate:
         if path not in contracts:
             raise MalformedRequestError(f"it does not hold the file {path!r} that it asks for")
     return pool, [contracts[path] for path in sorted(set(request.file_to_generate))]
-
-
-def _added(pool: DescriptorPool, proto: FileDescriptorProto) -> FileDescriptor:
-    """Add a file to the pool. Python's pool takes a oneof for a field when it is called like one in JSON."""
-    try:
-        return pool.AddSerializedFile(proto.SerializeToString())
-    except (TypeError, ValueError):
-        without = FileDescriptorProto()
-        without.CopyFrom(proto)
-        for message in without.message_type:
-            _forget_json_names(message)
-        return pool.AddSerializedFile(without.SerializeToString())
-
-
-def _forget_json_names(message: DescriptorProto) -> None:
-    """Take away what nothing here reads, and compilers always write."""
-    for field in message.field:
-        field.ClearField("json_name")
-    for nested in message.nested_type:
-        _forget_json_names(nested)
