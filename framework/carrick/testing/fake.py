@@ -308,7 +308,8 @@ class _Answering(Generic[Res]):
     async def aclose(self) -> None:
         """End the answer."""
         await close(self._responses)
-        await close(self._requests)
+        if self._method.streams_requests:  # one request may have a field called aclose
+            await close(self._requests)
 
     async def _next(self) -> Res:
         try:
