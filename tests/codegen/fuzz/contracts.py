@@ -97,7 +97,7 @@ class _Builder:
         visible: set[str] = set()
         self._passed_on[file.name] = set()
         for other in self.files:
-            if self._draw(st.booleans()):
+            if self._draw(st.booleans()) and _can_be_imported(other.name):
                 file.dependency.append(other.name)
                 seen = {other.name, *self._passed_on[other.name]}
                 visible |= seen
@@ -151,7 +151,15 @@ def _module(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("-", "_").replace(".", "/")
 
 
+def _can_be_imported(path: str) -> bool:
+    """Tell whether protoc's own modules can import a file: by a statement, or where there is a keyword, by name."""
+    return _can_be_public(path) or any(map(iskeyword, _parts(path)))
+
+
 def _can_be_public(path: str) -> bool:
     """Tell whether protoc's own modules can import a file publicly: they have an import statement for it."""
-    parts = path.removesuffix(".proto").replace("-", "_").split("/")
-    return all(part.isidentifier() and not iskeyword(part) for part in parts)
+    return all(part.isidentifier() and not iskeyword(part) for part in _parts(path))
+
+
+def _parts(path: str) -> list[str]:
+    return path.removesuffix(".proto").replace("-", "_").split("/")

@@ -56,7 +56,7 @@ FIELDS = _names(name for name in [*_ODD, *_PYTHON] if not name.startswith("__"))
 
 PACKAGES = _names(name for name in [*_ODD, *_PYTHON] if name not in {"carrick", "google"})
 
-_NOT_IN_MODULES = {"DESCRIPTOR"}
+_NOT_IN_MODULES = {"DESCRIPTOR", "__all__"}
 _NOT_IN_MESSAGES = {*dir(Message), "DESCRIPTOR", "Extensions", "FromString", "RegisterExtension"}
 """Names that protoc's own modules, or the classes of messages, cannot do without."""
 
@@ -72,6 +72,7 @@ _NOT_IN_PATHS = {
     "services",
     "tests",
     *dir(carrick),
+    *(name for name in _ODD if name.startswith("__")),
 }
 """Names of modules, and of what packages have, that are there already."""
 
