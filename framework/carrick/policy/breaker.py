@@ -159,58 +159,72 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
     sent, counts for nothing. A stream of responses has succeeded with its first message, so that a trial need not wait
     for the end of a long one; when it breaks off later, that is counted as another call, a failed one.
     """
-    monotonic = clock.monotonic
+    results = _Results(state, endpoint=endpoint, clock=clock, observe=observe)
 
     async def guarded(request: Any, ctx: Context, service: Service) -> Any:
         assert ctx.method is not None
-        before = state.generation
-        permit = state.acquire(monotonic())
+        method = ctx.method.full_name
+        permit = results.permit(method)
         if permit is None:
-            raise RejectedError(
-                Code.UNAVAILABLE,
-                f"{ctx.method.full_name}: the circuit to {endpoint} is open",
-                attempt=ctx.attempt,
-            )
-        if state.generation != before:
-            observe(BreakerHalfOpened(method=ctx.method.full_name, endpoint=endpoint))
+            raise RejectedError(Code.UNAVAILABLE, f"{method}: the circuit to {endpoint} is open", attempt=ctx.attempt)
         try:
             reply = await service(request, ctx)
         except CarrickError as error:
             if error.attempt is not None and not error.attempt.sent:
                 state.forgotten(permit)  # it never reached the endpoint
             elif error.code in FAILURES:
-                _record_failure(ctx.method.full_name, permit)
+                results.failure(method, permit)
             else:
-                _record_success(ctx.method.full_name, permit)
+                results.success(method, permit)
             raise
         except BaseException:
             state.forgotten(permit)
             raise
-        _record_success(ctx.method.full_name, permit)
-        return _watched(reply, ctx.method.full_name) if ctx.method.streams_responses else reply
+        results.success(method, permit)
+        return results.of_stream(method, reply) if ctx.method.streams_responses else reply
 
-    def _watched(stream: Any, method: str) -> Any:
+    return guarded
+
+
+class _Results:
+    """Tells a state how calls ended, and the observer what that changed."""
+
+    def __init__(self, state: BreakerState, *, endpoint: str, clock: Clock, observe: Observer) -> None:
+        self._state = state
+        self._endpoint = endpoint
+        self._monotonic = clock.monotonic
+        self._observe = observe
+
+    def permit(self, method: str) -> Permit | None:
+        """Ask for a permit."""
+        before = self._state.generation
+        permit = self._state.acquire(self._monotonic())
+        if self._state.generation != before:
+            self._observe(BreakerHalfOpened(method=method, endpoint=self._endpoint))
+        return permit
+
+    def success(self, method: str, permit: Permit) -> None:
+        """Count a call that was answered."""
+        before = self._state.generation
+        self._state.succeeded(permit, self._monotonic())
+        if self._state.generation != before:
+            self._observe(BreakerClosed(method=method, endpoint=self._endpoint))
+
+    def failure(self, method: str, permit: Permit) -> None:
+        """Count a call that failed."""
+        before = self._state.generation
+        now = self._monotonic()
+        calls, failures = self._state.counts(now)
+        self._state.failed(permit, now)
+        if self._state.generation != before:
+            self._observe(BreakerOpened(method=method, endpoint=self._endpoint, calls=calls + 1, failures=failures + 1))
+
+    def of_stream(self, method: str, stream: Any) -> Any:
         """Count a stream that breaks off as one more call that failed: its first message was a success already."""
-        permit = Permit(state.generation, trial=False)
+        permit = Permit(self._state.generation, trial=False)
 
         def conclude(error: BaseException | None) -> None:
             if isinstance(error, CarrickError) and error.code in FAILURES:
-                _record_failure(method, permit)
+                self.failure(method, permit)
 
         return Concluding(stream, conclude)
-
-    def _record_success(method: str, permit: Permit) -> None:
-        before = state.generation
-        state.succeeded(permit, monotonic())
-        if state.generation != before:
-            observe(BreakerClosed(method=method, endpoint=endpoint))
-
-    def _record_failure(method: str, permit: Permit) -> None:
-        before = state.generation
-        now = monotonic()
-        calls, failures = state.counts(now)
-        state.failed(permit, now)
-        if state.generation != before:
-            observe(BreakerOpened(method=method, endpoint=endpoint, calls=calls + 1, failures=failures + 1))
-
-    return guarded
