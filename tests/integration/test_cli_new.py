@@ -29,12 +29,18 @@ asyncio.run(main())
 """
 
 PRICES = """
+from carrick import CarrickError, Code
+from google.rpc.error_details_pb2 import ErrorInfo
 from price_book.v1.price_book_carrick import PriceBookClient
 from price_book.v1.price_book_pb2 import AddEntryRequest, AddEntryResponse
 
 
 async def add(client: PriceBookClient) -> AddEntryResponse:
     return await client.add_entry(AddEntryRequest())
+
+
+def unknown() -> CarrickError:
+    return CarrickError(Code.NOT_FOUND, "no such thing", [ErrorInfo(reason="UNKNOWN", domain="order-desk")])
 """
 
 
@@ -71,7 +77,7 @@ def test_it_passes_the_checks(project: Path) -> None:
 
 
 def test_a_contract_of_another_service_can_be_added(project: Path, tmp_path: Path) -> None:
-    """As the project's README says: its client passes mypy, which knows its messages."""
+    """As the project's README says: its client passes mypy, which knows its messages; so do details of errors."""
     folder = tmp_path / "order-desk"
     shutil.copytree(project, folder)
     _run("carrick", "new", "price-book", folder=tmp_path)
