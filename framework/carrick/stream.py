@@ -1,12 +1,12 @@
 """Streams of messages on their way through the stack: iterated once, by one task, and closed when they are let go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
-__all__ = ["Concluding", "close", "copied", "report"]
+__all__ = ["Concluding", "Requests", "close", "copied", "report"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,32 @@ def copied(message: Any) -> Any:
 def report(error: BaseException, what: str) -> None:
     """Have the event loop report an error that nobody waits for, as it does when closing a generator fails."""
     asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})
+
+
+class Requests(Generic[T]):
+    """The requests of a call on their way to who takes them, by iterating; that closes them too.
+
+    Where a call ends before anybody did, :meth:`close_untaken` does.
+    """
+
+    __slots__ = ("_source", "_taken")
+
+    def __init__(self, source: AsyncIterable[T]) -> None:
+        self._source = source
+        self._taken = False
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        self._taken = True
+        return aiter(self._source)
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await close(self._source)
+
+    async def close_untaken(self) -> None:
+        """Close the source if nobody has taken it."""
+        if not self._taken:
+            await close(self._source)
 
 
 class Concluding(Generic[T]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,21 @@ async def main():
         print((await {service}Client(channel).add_entry(AddEntryRequest(text="It holds."))).number)
 
 asyncio.run(main())
+"""
+
+PRICES = """
+from carrick import CarrickError, Code
+from google.rpc.error_details_pb2 import ErrorInfo
+from price_book.v1.price_book_carrick import PriceBookClient
+from price_book.v1.price_book_pb2 import AddEntryRequest, AddEntryResponse
+
+
+async def add(client: PriceBookClient) -> AddEntryResponse:
+    return await client.add_entry(AddEntryRequest())
+
+
+def unknown() -> CarrickError:
+    return CarrickError(Code.NOT_FOUND, "no such thing", [ErrorInfo(reason="UNKNOWN", domain="order-desk")])
 """
 
 
@@ -58,6 +74,23 @@ def test_it_passes_the_checks(project: Path) -> None:
     _run("ruff", "format", "--check", "--isolated", "--line-length", "120", *own, folder=project)
     _run("ruff", "check", "--isolated", "--line-length", "120", "--select", "E,F,I,UP,B", *own, folder=project)
     assert _run("hadolint", "Dockerfile", folder=project) == ""
+
+
+def test_a_contract_of_another_service_can_be_added(project: Path, tmp_path: Path) -> None:
+    """As the project's README says: its client passes mypy, which knows its messages; so do details of errors."""
+    folder = tmp_path / "order-desk"
+    shutil.copytree(project, folder)
+    _run("carrick", "new", "price-book", folder=tmp_path)
+    shutil.copytree(tmp_path / "price-book" / "proto" / "price_book", folder / "proto" / "price_book")
+    _run("carrick", "generate", folder=folder)
+    settings = folder / "pyproject.toml"
+    own = '"order_desk.v1.order_desk_pb2"'
+    settings.write_text(settings.read_text().replace(own, f'{own}, "price_book.v1.price_book_pb2"'))
+    (folder / "order_desk" / "prices.py").write_text(PRICES)
+    assert "no issues found" in _run("mypy", ".", folder=folder)
+    (folder / "order_desk" / "prices.py").write_text(PRICES.replace("AddEntryRequest(", "AddEntryResponse("))
+    with pytest.raises(AssertionError, match="incompatible type"):
+        _run("mypy", ".", folder=folder)
 
 
 async def test_it_serves_a_call(project: Path, nats_server: NatsServer) -> None:

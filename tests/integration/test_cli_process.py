@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from carrick.settings import ServiceSettings
 from tests.unit.testing.programs import Program, program
 
 RUN = ("-c", "from carrick.cli import main; main()", "run")
@@ -89,6 +90,12 @@ def test_help_lists_the_commands() -> None:
     assert all(command in result.stdout for command in ("run", "new", "generate", "proto-path"))
     assert "services that call each other and must not lose work" in result.stdout
     assert "Usage" in _run().stdout + _run().stderr
+
+
+def test_the_help_of_run_lists_the_settings() -> None:
+    """Each variable that every service reads."""
+    words = _run("run", "--help").stdout.replace(",", " ").split()
+    assert {f"CARRICK_{field.upper()}" for field in ServiceSettings.model_fields} <= set(words)
 
 
 def test_the_version_is_shown() -> None:

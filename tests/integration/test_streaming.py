@@ -334,6 +334,39 @@ async def test_a_call_that_grpc_refuses_to_make_closes_its_requests(spec: Method
     assert source.closed.is_set()
 
 
+@pytest.mark.parametrize("spec", [UPLOAD, REPEATABLE_UPLOAD, TALK])
+async def test_a_call_on_a_closed_channel_closes_its_requests(spec: MethodSpec[Item, Item]) -> None:
+    """It was never made, and still its end is theirs."""
+    source: Any = Source()
+    requests = source()
+    await anext(requests)
+    async with served(spec, numbers) as channel:
+        pass
+    call = getattr(channel, spec.kind.value)(spec)(requests)
+    with pytest.raises(TransportError, match="the channel is closed"):
+        await (anext(call) if spec is TALK else call)
+    assert source.closed.is_set()
+
+
+@pytest.mark.parametrize("spec", [UPLOAD, REPEATABLE_UPLOAD, TALK])
+@pytest.mark.parametrize("timeout", [0.0, None])
+async def test_a_call_that_is_refused_before_it_is_made_closes_its_requests(
+    spec: MethodSpec[Item, Item], timeout: float | None
+) -> None:
+    """Whatever refuses it, the deadline or an open circuit, with a policy for retries or without."""
+    policy = MethodPolicy(retry=QUICK.retry, breaker=BreakerOptions(min_calls=1, failure_ratio=0.1))
+    async with Channel("127.0.0.1:1", policy=policy) as channel:
+        call: Any = getattr(channel, spec.kind.value)(spec)
+        for _ in range(2):  # the first opens the circuit of its method
+            source: Any = Source()
+            requests = source()
+            await anext(requests)
+            begun = call(requests, timeout=timeout)
+            with pytest.raises(CarrickError):
+                await (anext(begun) if spec is TALK else begun)
+            await asyncio.wait_for(source.closed.wait(), 5)
+
+
 @pytest.mark.parametrize("spec", [UPLOAD, REPEATABLE_UPLOAD])
 async def test_a_request_of_a_wrong_type_is_refused(spec: MethodSpec[Item, Item]) -> None:
     """A message of another type in a stream is a TypeError, and so are requests that are no stream."""

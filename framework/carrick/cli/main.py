@@ -53,8 +53,12 @@ def run(
 ) -> None:
     """Run a service until SIGTERM or Ctrl-C, then let it finish what it began.
 
-    Exit status: 0 after a clean stop, 1 when database or broker could not be had, 2 when a setting is wrong or the
-    port is taken.
+    Its settings are environment variables: CARRICK_HOST, CARRICK_PORT,
+    CARRICK_DATABASE, CARRICK_NATS_URL, CARRICK_STARTUP_TIMEOUT, CARRICK_GRACE,
+    CARRICK_LOG_LEVEL and CARRICK_LOG_FORM, unless it has settings of its own.
+
+    Exit status: 0 after a clean stop, 1 when database or broker could not be
+    had, 2 when a setting is wrong or the port is taken.
     """
     sys.path.insert(0, "")  # packages of the folder the command is run in
     asyncio.run(load_app(service).run())

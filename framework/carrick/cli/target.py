@@ -2,11 +2,15 @@
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from carrick.app import App
 from carrick.errors import ConfigurationError
 
 __all__ = ["load_app"]
+
+_EXTRAS = {"aiosqlite": "sqlite", "nats": "nats", "opentelemetry": "telemetry", "sqlalchemy": "sqlite"}
 
 
 def load_app(name: str) -> App:
@@ -19,13 +23,28 @@ def load_app(name: str) -> App:
         module_name, function_name = f"{name}.app", "app"
     if not _exists(module_name):
         raise ConfigurationError(f"there is no module {module_name}; run the command in the folder that holds it")
-    make = getattr(importlib.import_module(module_name), function_name, None)
-    if not callable(make):
-        raise ConfigurationError(f"{module_name} has no function {function_name}()")
-    app = make()
+    with _extras_named(module_name):
+        make = getattr(importlib.import_module(module_name), function_name, None)
+        if not callable(make):
+            raise ConfigurationError(f"{module_name} has no function {function_name}()")
+        app = make()
     if not isinstance(app, App):
         raise ConfigurationError(f"{module_name}:{function_name}() must return a carrick.app.App, not {app!r}")
     return app
+
+
+@contextmanager
+def _extras_named(module_name: str) -> Iterator[None]:
+    """Say which extra was left out when a module that comes with one is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ConfigurationError(
+            f'{module_name} needs {error.name}, which is not installed; run: pip install "carrick[{extra}]"'
+        ) from error
 
 
 def _exists(module_name: str) -> bool:

@@ -13,7 +13,7 @@ from carrick.ids import MAX_ID_LENGTH, accepted_id, random_id
 from carrick.method import MethodSpec
 from carrick.policy.deadline import effective_deadline
 from carrick.service import Service
-from carrick.stream import close
+from carrick.stream import Requests, close
 
 __all__ = ["BidiStreamCall", "ClientStreamCall", "ResponseStream", "ServerStreamCall", "UnaryCall"]
 
@@ -110,7 +110,11 @@ class ClientStreamCall(_BoundMethod[Req, Res]):
         cancelling cancels the call at the peer.
         """
         self._check_requests(requests)
-        reply: Res = await self._service(requests, self._context(timeout, None, metadata))
+        taken = Requests(requests)
+        try:
+            reply: Res = await self._service(taken, self._context(timeout, None, metadata))
+        finally:
+            await taken.close_untaken()
         return reply
 
 
@@ -138,7 +142,7 @@ class BidiStreamCall(_BoundMethod[Req, Res]):
         Requests are asked for as the connection has room, in a task of their own, whether responses are read or not.
         """
         self._check_requests(requests)
-        return ResponseStream(self._service, requests, self._context(timeout, None, metadata))
+        return ResponseStream(self._service, Requests(requests), self._context(timeout, None, metadata))
 
 
 class ResponseStream(Generic[Res]):
@@ -183,9 +187,13 @@ class ResponseStream(Generic[Res]):
 
 async def _responses(service: Service, request: Any, ctx: Context) -> AsyncGenerator[Any, None]:
     """Make the call and hand its responses on. The event loop closes a generator that is dropped, and so the call."""
-    stream = await service(request, ctx)
     try:
-        async for response in stream:
-            yield response
+        stream = await service(request, ctx)
+        try:
+            async for response in stream:
+                yield response
+        finally:
+            await close(stream)
     finally:
-        await close(stream)
+        if isinstance(request, Requests):
+            await request.close_untaken()

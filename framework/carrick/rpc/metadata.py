@@ -1,5 +1,6 @@
 """The framework's words in RPC metadata, and their checked reading."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,9 +21,17 @@ TRACESTATE = "tracestate"
 
 _OURS = frozenset({CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, "user-agent"})
 
+_NAME = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[ -~]*")
+_PAIRS = ([str, str], [str, bytes])
+
 
 def metadata_for(ctx: Context) -> Metadata:
-    """Return what goes out with a call. The deadline is not here: the transport sets it."""
+    """Return what goes out with a call. The deadline is not here: the transport sets it.
+
+    What gRPC would refuse in words of its own is refused here: a name or a value with ``INVALID_ARGUMENT``, and with
+    ``TypeError`` what are no pairs of text.
+    """
     pairs: list[tuple[str, str | bytes]] = [(CORRELATION, ctx.correlation_id)]
     if ctx.causation_id is not None:
         pairs.append((CAUSATION, ctx.causation_id))
@@ -36,6 +45,7 @@ def metadata_for(ctx: Context) -> Metadata:
         pairs.append((ATTEMPT, str(ctx.attempt.number)))
     if not ctx.metadata:
         return tuple(pairs)
+    _check(ctx.metadata)
     return (*pairs, *(pair for pair in ctx.metadata if pair[0] not in _OURS))  # what came in may be handed on
 
 
@@ -69,3 +79,27 @@ def context_from(
         peer=peer,
         trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
     )
+
+
+def _check(metadata: Any) -> None:
+    if not isinstance(metadata, (tuple, list)):
+        raise TypeError(f'metadata is a tuple of pairs, like (("x-tenant", "acme"),), not {metadata!r}')
+    for pair in metadata:
+        if not isinstance(pair, (tuple, list)) or [type(part) for part in pair] not in _PAIRS:
+            raise TypeError(
+                f'metadata is of pairs like ("x-tenant", "acme") or ("x-tenant-bin", b"acme"), not {pair!r}'
+            )
+        if complaint := _complaint(*pair):
+            raise CarrickError(Code.INVALID_ARGUMENT, f"metadata {pair[0]!r}: {complaint}")
+
+
+def _complaint(name: str, value: str | bytes) -> str | None:
+    if not _NAME.fullmatch(name):
+        return "a name is of lower-case letters, digits, and any of _ . -"
+    if name.endswith("-bin"):
+        return None if isinstance(value, bytes) else f"under a name with -bin are bytes, not {value!r}"
+    if not _VALUE.fullmatch(value if isinstance(value, str) else value.decode("latin-1")):
+        return (
+            f"a value is of visible ASCII characters and spaces, not {value!r}; others are bytes under a name with -bin"
+        )
+    return None

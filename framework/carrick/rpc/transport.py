@@ -146,8 +146,9 @@ class GrpcTransport:
                 raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
             if invoke is None:
                 invoke = getattr(self._connect(), shape)(f"/{method.full_name}")
+            metadata = metadata_for(ctx)
             attempt.sent = True
-            return invoke(*request, timeout=timeout, metadata=metadata_for(ctx))
+            return invoke(*request, timeout=timeout, metadata=metadata)
 
         return begin
 

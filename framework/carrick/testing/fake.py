@@ -331,7 +331,8 @@ class _Answering(Generic[Res]):
     def _copy(self, reply: Res) -> Res:
         if not isinstance(reply, self._method.response):
             raise TypeError(
-                f"the fake {self._method.full_name} answers with a {self._method.response.__name__}, not {reply!r}"
+                f"the fake {self._method.full_name} answers with a {self._method.response.__name__}, not a "
+                f"{type(reply).__name__}"
             )
         return self._method.decode_response(self._method.encode_response(reply))
 

@@ -1,5 +1,6 @@
 """Finding an app by its name, and saying what was not found."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,4 +90,15 @@ def test_a_mistake_inside_the_module_is_not_hidden(write: Write) -> None:
     """A module that can't be imported for want of another one is the user's own error, with its traceback."""
     package = write("app", "import a_module_that_is_missing\n")
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_missing"):
+        load_app(package)
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"), [("nats", "nats"), ("sqlalchemy", "sqlite"), ("opentelemetry.sdk", "telemetry")]
+)
+def test_an_extra_that_was_left_out_is_named(missing: str, extra: str, write: Write) -> None:
+    """What to install, and no traceback, when a module is missing that comes with an extra."""
+    package = write("app", f"raise ModuleNotFoundError('No module named {missing}', name={missing!r})\n")
+    said = re.escape(f'{package}.app needs {missing}, which is not installed; run: pip install "carrick[{extra}]"')
+    with pytest.raises(ConfigurationError, match=said):
         load_app(package)

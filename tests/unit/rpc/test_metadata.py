@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import pytest
 
 from carrick import AttemptKind, CarrickError, Code, Context, Metadata, Trace
@@ -96,3 +99,33 @@ def test_a_bad_key_is_refused(value: str | bytes) -> None:
 def test_a_bad_trace_is_dropped(value: str | bytes) -> None:
     """A malformed traceparent starts no trace and does no harm."""
     assert _from(("traceparent", value)).trace is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("X-Tenant", "acme", "lower-case"),
+        ("x tenant", "acme", "lower-case"),
+        ("", "acme", "lower-case"),
+        ("x-tenant", "Zoë", "visible ASCII"),
+        ("x-tenant", "a\nb", "visible ASCII"),
+        ("x-tenant", b"\xff", "visible ASCII"),
+        ("x-tenant-bin", "acme", "are bytes"),
+    ],
+)
+def test_what_grpc_does_not_send_is_refused(name: str, value: str | bytes, complaint: str) -> None:
+    """The caller hears which name, and what it or its value must look like."""
+    ctx = Context(PLAIN, metadata=(("x-good", "yes"), (name, value)))
+    with pytest.raises(CarrickError, match=complaint) as caught:
+        metadata_for(ctx)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert repr(name) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"x-tenant": "acme"}, ("x-tenant", "acme"), [("x-tenant",)], (("x-number", 5),), ((5, "acme"),)]
+)
+def test_what_is_no_pairs_of_text_is_a_type_error(metadata: Any) -> None:
+    """A mapping is told what to write instead."""
+    with pytest.raises(TypeError, match=re.escape('("x-tenant", "acme")')):
+        metadata_for(Context(PLAIN, metadata=metadata))

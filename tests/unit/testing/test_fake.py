@@ -181,7 +181,7 @@ async def test_messages_are_copies(fakes: Fakes) -> None:
 async def test_an_answer_of_a_wrong_type_is_refused(fakes: Fakes, wrong: Any) -> None:
     """A fake that is told to answer with something else says what it should be."""
     fakes.call.returns(wrong)
-    with pytest.raises(TypeError, match="answers with a GetOrderResponse"):
+    with pytest.raises(TypeError, match=f"answers with a GetOrderResponse, not a {type(wrong).__name__}"):
         await fakes.channel.unary(CALL)(item(1))
 
 

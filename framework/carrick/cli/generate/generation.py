@@ -11,6 +11,7 @@ from carrick.cli.generate.disk import read, remove, replace
 from carrick.cli.generate.imports import missing_import
 from carrick.cli.generate.job import Job, make_job
 from carrick.cli.generate.manifest import format_manifest, manifest_file, parse_manifest
+from carrick.cli.generate.plugin_errors import plain_errors
 from carrick.cli.generate.relative_imports import relative_imports
 from carrick.cli.generate.report import differences, summary
 from carrick.cli.generate.runtime_protos import proto_path
@@ -92,11 +93,12 @@ def _compile(job: Job, compiler: Compiler) -> str:
     try:
         return generate_with_buf(job) if compiler is Compiler.BUF else generate_with_protoc(job)
     except ContractError as error:
-        for sources in filter(None, job.sources):
+        inputs = list(filter(None, job.sources))
+        for sources in inputs:
             missing = missing_import(sources, [proto_path()])
             if missing and not (sources.workspace.deps and compiler is Compiler.BUF):
                 raise ConfigurationError(missing) from error
-        raise
+        raise ContractError(plain_errors(error.message, inputs)) from error
 
 
 def _tree(folder: Path, *, relative: bool) -> dict[str, bytes]:

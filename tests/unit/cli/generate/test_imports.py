@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from carrick.cli.generate.imports import imported, missing_import
+from carrick.cli.generate.runtime_protos import proto_path
 from carrick.cli.generate.sources import Source, Sources
 from carrick.cli.generate.workspace import Module, Workspace
 
@@ -45,6 +46,14 @@ def test_a_missing_import_is_named_with_who_imports_it(tmp_path: Path, monkeypat
     with_deps = missing_import(_sources(tmp_path, deps=("buf.build/acme/x",)), [tmp_path / "more"])
     assert with_deps is not None
     assert with_deps.endswith("what buf.yaml has as deps only buf can fetch: pip install buf-bin, then --with buf")
+
+
+def test_a_misspelt_import_is_recognized(tmp_path: Path) -> None:
+    """Among the user's contracts and those that are found by themselves."""
+    (tmp_path / "a.proto").write_text('import "carrick/v1/option.proto";')
+    sentence = missing_import(_sources(tmp_path), [proto_path()])
+    assert sentence is not None
+    assert '; did you mean "carrick/v1/options.proto"? if not, put the file there, ' in sentence
 
 
 def test_nothing_is_missing(tmp_path: Path) -> None:

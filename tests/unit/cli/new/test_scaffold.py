@@ -32,6 +32,8 @@ def test_the_project_says_what_it_needs() -> None:
     project = tomllib.loads(FILES[PurePosixPath("pyproject.toml")])
     assert project["project"]["name"] == "order-desk"
     assert project["project"]["dependencies"] == ["carrick[nats,sqlite,telemetry]>=0.1.0"]
+    extras = project["project"]["optional-dependencies"]
+    assert "types-protobuf>=6" in extras["dev"]  # without it mypy takes any message for any other
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["order_desk"]
 
 
