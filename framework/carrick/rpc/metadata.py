@@ -83,23 +83,28 @@ def context_from(
 
 def _check(metadata: Any) -> None:
     if not isinstance(metadata, (tuple, list)):
-        raise TypeError(f'metadata is a tuple of pairs, like (("x-tenant", "acme"),), not {metadata!r}')
+        raise TypeError(f'metadata is a tuple of pairs, like (("x-tenant", "acme"),), not a {type(metadata).__name__}')
     for pair in metadata:
         if not isinstance(pair, (tuple, list)) or [type(part) for part in pair] not in _PAIRS:
             raise TypeError(
-                f'metadata is of pairs like ("x-tenant", "acme") or ("x-tenant-bin", b"acme"), not {pair!r}'
+                'metadata is of pairs like ("x-tenant", "acme") or ("x-tenant-bin", b"acme"), '
+                f"not of a {type(pair).__name__}{_types(pair)}"  # values stay out of errors: they may be secrets
             )
         if complaint := _complaint(*pair):
             raise CarrickError(Code.INVALID_ARGUMENT, f"metadata {pair[0]!r}: {complaint}")
+
+
+def _types(pair: Any) -> str:
+    if not isinstance(pair, (tuple, list)):
+        return ""
+    return f" of ({', '.join(type(part).__name__ for part in pair)})"
 
 
 def _complaint(name: str, value: str | bytes) -> str | None:
     if not _NAME.fullmatch(name):
         return "a name is of lower-case letters, digits, and any of _ . -"
     if name.endswith("-bin"):
-        return None if isinstance(value, bytes) else f"under a name with -bin are bytes, not {value!r}"
+        return None if isinstance(value, bytes) else "under a name with -bin are bytes, not text"
     if not _VALUE.fullmatch(value if isinstance(value, str) else value.decode("latin-1")):
-        return (
-            f"a value is of visible ASCII characters and spaces, not {value!r}; others are bytes under a name with -bin"
-        )
+        return "a value is of visible ASCII characters and spaces; anything else goes as bytes under a name with -bin"
     return None

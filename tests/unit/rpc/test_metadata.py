@@ -129,3 +129,19 @@ def test_what_is_no_pairs_of_text_is_a_type_error(metadata: Any) -> None:
     """A mapping is told what to write instead."""
     with pytest.raises(TypeError, match=re.escape('("x-tenant", "acme")')):
         metadata_for(Context(PLAIN, metadata=metadata))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (("authorization", "Bearer swordfish\n"),),
+        (("authorization-bin", "swordfish"),),
+        (("authorization", "Bearer", "swordfish"),),
+        {"authorization": "swordfish"},
+    ],
+)
+def test_values_stay_out_of_errors(metadata: Any) -> None:
+    """What is refused may be a secret."""
+    with pytest.raises((CarrickError, TypeError)) as caught:
+        metadata_for(Context(PLAIN, metadata=metadata))
+    assert "swordfish" not in str(caught.value)
