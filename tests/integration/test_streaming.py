@@ -489,3 +489,16 @@ async def test_streams_that_break_off_open_the_circuit() -> None:
                 await numbers(call(item(0)))
         with pytest.raises(RejectedError):
             await numbers(call(item(0)))
+
+
+@pytest.mark.parametrize("trailers", [(("X-Total", "2"),), (("x-total", 2),), {"x-total": "2"}])
+async def test_trailers_that_cannot_be_sent_are_logged(trailers: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The handler's work is done: its responses arrive, and its log says what is wrong with the trailers."""
+
+    async def count(request: Item, ctx: Context) -> AsyncIterator[Item]:
+        yield item(1)
+        ctx.call.trailers = trailers
+
+    async with served(WATCH, count) as channel:
+        assert await numbers(channel.server_stream(WATCH)(item(0))) == [1]
+    assert "its trailers are not sent" in caplog.text

@@ -10,7 +10,7 @@ from carrick.ids import MAX_ID_LENGTH, accepted_id
 from carrick.method import MethodSpec
 from carrick.trace import Trace
 
-__all__ = ["context_from", "metadata_for"]
+__all__ = ["check_metadata", "context_from", "metadata_for"]
 
 CORRELATION = "x-correlation-id"
 CAUSATION = "x-causation-id"
@@ -29,8 +29,7 @@ _PAIRS = ([str, str], [str, bytes])
 def metadata_for(ctx: Context) -> Metadata:
     """Return what goes out with a call. The deadline is not here: the transport sets it.
 
-    What gRPC would refuse in words of its own is refused here: a name or a value with ``INVALID_ARGUMENT``, and with
-    ``TypeError`` what are no pairs of text.
+    Raises what :func:`check_metadata` does.
     """
     pairs: list[tuple[str, str | bytes]] = [(CORRELATION, ctx.correlation_id)]
     if ctx.causation_id is not None:
@@ -45,7 +44,7 @@ def metadata_for(ctx: Context) -> Metadata:
         pairs.append((ATTEMPT, str(ctx.attempt.number)))
     if not ctx.metadata:
         return tuple(pairs)
-    _check(ctx.metadata)
+    check_metadata(ctx.metadata)
     return (*pairs, *(pair for pair in ctx.metadata if pair[0] not in _OURS))  # what came in may be handed on
 
 
@@ -81,7 +80,11 @@ def context_from(
     )
 
 
-def _check(metadata: Any) -> None:
+def check_metadata(metadata: Any) -> None:
+    """Refuse what gRPC would refuse in words of its own.
+
+    Raises ``INVALID_ARGUMENT`` for a name or a value, and ``TypeError`` for what are no pairs of text.
+    """
     if not isinstance(metadata, (tuple, list)):
         raise TypeError(f'metadata is a tuple of pairs, like (("x-tenant", "acme"),), not a {type(metadata).__name__}')
     for pair in metadata:

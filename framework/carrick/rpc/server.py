@@ -15,13 +15,13 @@ from grpc_reflection.v1alpha import reflection
 from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
-from carrick.context import Context, enter
+from carrick.context import Context, Metadata, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
 from carrick.method import MethodKind, MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
-from carrick.rpc.metadata import context_from
+from carrick.rpc.metadata import check_metadata, context_from
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
@@ -217,9 +217,9 @@ class Server:
                     if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
                         raise
                     _log_failure(method.full_name, error)
-                    return await _abort(transport, error, ctx.correlation_id, ctx.call.trailers)
-            if ctx.call.trailers:
-                transport.set_trailing_metadata(ctx.call.trailers)
+                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx))
+            if trailers := _trailers(ctx):
+                transport.set_trailing_metadata(trailers)
             return reply
 
         return _GRPC_HANDLERS[method.kind](handle, method.decode_request, method.encode_response)
@@ -286,6 +286,20 @@ def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], 
         raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {stream!r}")
 
     return begin
+
+
+def _trailers(ctx: Context) -> Metadata:
+    """Return the handler's trailers. What can't be sent is logged and left out: the handler's work is done."""
+    trailers = ctx.call.trailers
+    if not trailers:
+        return ()
+    try:
+        check_metadata(trailers)
+    except (TypeError, CarrickError) as error:
+        assert ctx.method is not None
+        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, error)
+        return ()
+    return trailers
 
 
 async def _abort(
