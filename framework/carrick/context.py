@@ -122,6 +122,11 @@ class Context:
         self.call = call or Call()
         self.attempt = attempt
 
+    def __repr__(self) -> str:  # without key and metadata, which may be secrets
+        method = self.method.full_name if self.method else "event"
+        attempt = f", attempt {self.attempt.number}" if self.attempt else ""
+        return f"<Context of {method}{attempt}, correlation id {self.correlation_id}>"
+
     def new_attempt(self, kind: AttemptKind) -> Context:
         """Copy this context for another try, with an attempt of its own."""
         attempts = self.call.attempts

@@ -203,3 +203,13 @@ async def test_concurrent_handlers_do_not_see_each_other() -> None:
             return current() is ctx
 
     assert await asyncio.gather(*(handle(Context(PLAIN)) for _ in range(5))) == [True] * 5
+
+
+def test_a_context_can_be_read() -> None:
+    """It says what it is of, and nothing that may be secret."""
+    ctx = Context(PLAIN, correlation_id="corr", key="secret", metadata=(("authorization", "secret"),))
+    assert repr(ctx) == "<Context of test.v1.Tests/Plain, correlation id corr>"
+    assert (
+        repr(ctx.new_attempt(AttemptKind.FIRST)) == "<Context of test.v1.Tests/Plain, attempt 1, correlation id corr>"
+    )
+    assert repr(Context(None, correlation_id="corr")) == "<Context of event, correlation id corr>"
