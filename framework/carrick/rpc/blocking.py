@@ -112,19 +112,13 @@ class BlockingClientStreamCall(Generic[Req, Res]):
         When the call ends before they do, they are closed. Raises a ``CarrickError``, or what ``requests`` raised.
         """
         handover: Handover[Req] = Handover(self._loop, requests)
-        answer = self._loop.submit(self._answer(handover, timeout, metadata))
+        answer = self._loop.submit(self._call(handover, timeout=timeout, metadata=metadata))
         try:
             handover.send()
         except BaseException:
             answer.cancel()
             raise
         return self._loop.result(answer)
-
-    async def _answer(self, requests: Handover[Req], timeout: float | None, metadata: Metadata) -> Res:
-        try:
-            return await self._call(requests, timeout=timeout, metadata=metadata)
-        finally:
-            await requests.aclose()  # also when the call was refused, and nobody asked for a request
 
 
 class BlockingServerStreamCall(Generic[Req, Res]):
