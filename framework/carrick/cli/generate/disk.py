@@ -1,6 +1,7 @@
 """Reading and changing files: each is replaced as a whole, so that nothing is ever half-written."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,10 +10,10 @@ __all__ = ["read", "remove", "replace"]
 
 
 def read(path: Path) -> bytes | None:
-    """Return a file's content, or None when there is no file. A link's is not followed: it is not generated."""
+    """Return a file's content, or None when there is no plain file: a link, a pipe or a device is not generated."""
     try:
-        return None if path.is_symlink() else path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else None
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -1,5 +1,6 @@
 """Changing files so that nothing is half-written."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,10 +32,19 @@ def test_a_crash_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.py", b"old")]
 
 
-def test_a_missing_file_a_folder_and_a_link_have_no_content(tmp_path: Path) -> None:
-    """None of them is a generated file."""
+def test_only_a_plain_file_has_content(tmp_path: Path) -> None:
+    """What is missing, a folder, a link, a pipe and a device are no generated files: reading some would never end."""
     (tmp_path / "link").symlink_to(__file__)
-    assert [read(tmp_path / "none"), read(tmp_path), read(tmp_path / "link"), read(Path(__file__) / "x")] == [None] * 4
+    os.mkfifo(tmp_path / "pipe")
+    others = (
+        tmp_path / "none",
+        tmp_path,
+        tmp_path / "link",
+        Path(__file__) / "x",
+        tmp_path / "pipe",
+        Path("/dev/zero"),
+    )
+    assert [read(path) for path in others] == [None] * len(others)
 
 
 def test_empty_folders_go_with_the_files(tmp_path: Path) -> None:
