@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carrick.cli.generate.disk import read, remove, replace
+from carrick.cli.generate.disk import prune, read, remove, replace
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
@@ -52,9 +52,27 @@ def test_empty_folders_go_with_the_files(tmp_path: Path) -> None:
     for name in ("gen/a/b/x.py", "gen/a/own.txt", "gen/c/d/y.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    remove([tmp_path / "gen/a/b/x.py", tmp_path / "gen/c/d/y.py"], [str(tmp_path / "gen")])
+    paths = [tmp_path / "gen/a/b/x.py", tmp_path / "gen/c/d/y.py"]
+    remove(paths)
+    prune(paths, [str(tmp_path / "gen")])
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
         "gen",
         "gen/a",
         "gen/a/own.txt",
     ]
+
+
+def test_the_output_folder_itself_stays(tmp_path: Path) -> None:
+    """Even when nothing is left in it: somebody named it."""
+    (tmp_path / "gen").mkdir()
+    prune([tmp_path / "gen" / "x.py"], [str(tmp_path / "gen")])
+    assert list(tmp_path.iterdir()) == [tmp_path / "gen"]
+
+
+def test_what_another_run_has_removed_is_no_error(tmp_path: Path) -> None:
+    """Two at once want the same: files and folders may be gone, or go in between."""
+    (tmp_path / "gen" / "a").mkdir(parents=True)
+    paths = [tmp_path / "gen/a/b/x.py", tmp_path / "gen/a/y.py"]
+    remove(paths)
+    prune(paths, [str(tmp_path / "gen")])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "gen"]
