@@ -170,6 +170,40 @@ def test_parts_that_make_sense_only_together(tmp_path: Path) -> None:
     assert "idempotency=IdempotencyOptions(key=KeyRule.REQUIRED, expiry=3600.0)" in response.file[0].content
 
 
+def test_each_level_wins_over_the_one_around_it(tmp_path: Path) -> None:
+    """A method's value over its service's, and that over its file's; what one leaves out is the next one's."""
+    body = """
+    option (carrick.v1.file).policy = {timeout: "1s" retry: {max_attempts: 2 multiplier: 3} breaker: {trials: 4}};
+    service Orders {
+      option (carrick.v1.service).policy = {timeout: "5s" retry: {max_attempts: 6}};
+      rpc Get(M) returns (M);
+      rpc List(M) returns (M) {
+        option (carrick.v1.method).timeout = "7s";
+      }
+    }
+    message M {}
+    """
+    text = generate(compile_files(tmp_path, orders=body)).file[0].content
+    assert re.findall(r"timeout=(.*),", text)[:2] == ["5.0", "7.0"]
+    assert text.count("retry=RetryOptions(max_attempts=6, multiplier=3.0)") == 2
+    assert text.count("breaker=BreakerOptions(trials=4)") == 2
+
+
+def test_a_backoff_that_is_too_short_is_told_where_it_stands(tmp_path: Path) -> None:
+    """The shorter one is the likelier mistake when both are given."""
+    body = """
+    service Orders {
+      rpc Get(M) returns (M) {
+        option (carrick.v1.method).retry.initial_backoff = "3s";
+        option (carrick.v1.method).retry.max_backoff = "2s";
+      }
+    }
+    message M {}
+    """
+    (error,) = errors_of(tmp_path, body)
+    assert error.startswith("acme/v1/orders.proto:7:5: max_backoff (2 s) must not be below initial_backoff (3 s)")
+
+
 EVERYWHERE = """
 option (carrick.v1.file) = {%(FileOptions)s};
 service Orders {
