@@ -151,3 +151,11 @@ def test_keys_of_every_allowed_type(kind: str, tmp_path: Path) -> None:
     }}
     """
     assert not generate(compile_files(tmp_path, orders=body)).error
+
+
+def test_events_of_a_deprecated_file_are_deprecated(tmp_path: Path) -> None:
+    """As its services are: the catalogue says so, and who subscribes is warned."""
+    event = 'message M { option (carrick.v1.event) = {subject: "m.v1" key: "id"}; string id = 1; }'
+    text = generate(compile_files(tmp_path, orders=f"option deprecated = true;\n{event}")).file[0].content
+    assert "deprecated=True" in text
+    assert '@deprecated("acme.v1.M is deprecated by its contract")\ndef on_m(' in text

@@ -1,6 +1,7 @@
 """Errors in policies: where they are reported, in what words, and that the runtime agrees."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,19 +170,75 @@ def test_parts_that_make_sense_only_together(tmp_path: Path) -> None:
     assert "idempotency=IdempotencyOptions(key=KeyRule.REQUIRED, expiry=3600.0)" in response.file[0].content
 
 
-def test_an_option_that_the_plugin_does_not_know_is_an_error(tmp_path: Path) -> None:
-    """A policy that a newer options.proto offers is not dropped silently."""
+def test_each_level_wins_over_the_one_around_it(tmp_path: Path) -> None:
+    """A method's value over its service's, and that over its file's; what one leaves out is the next one's."""
+    body = """
+    option (carrick.v1.file).policy = {timeout: "1s" retry: {max_attempts: 2 multiplier: 3} breaker: {trials: 4}};
+    service Orders {
+      option (carrick.v1.service).policy = {timeout: "5s" retry: {max_attempts: 6}};
+      rpc Get(M) returns (M);
+      rpc List(M) returns (M) {
+        option (carrick.v1.method).timeout = "7s";
+      }
+    }
+    message M {}
+    """
+    text = generate(compile_files(tmp_path, orders=body)).file[0].content
+    assert re.findall(r"timeout=(.*),", text)[:2] == ["5.0", "7.0"]
+    assert text.count("retry=RetryOptions(max_attempts=6, multiplier=3.0)") == 2
+    assert text.count("breaker=BreakerOptions(trials=4)") == 2
+
+
+def test_a_backoff_that_is_too_short_is_told_where_it_stands(tmp_path: Path) -> None:
+    """The shorter one is the likelier mistake when both are given."""
+    body = """
+    service Orders {
+      rpc Get(M) returns (M) {
+        option (carrick.v1.method).retry.initial_backoff = "3s";
+        option (carrick.v1.method).retry.max_backoff = "2s";
+      }
+    }
+    message M {}
+    """
+    (error,) = errors_of(tmp_path, body)
+    assert error.startswith("acme/v1/orders.proto:7:5: max_backoff (2 s) must not be below initial_backoff (3 s)")
+
+
+EVERYWHERE = """
+option (carrick.v1.file) = {%(FileOptions)s};
+service Orders {
+  option (carrick.v1.service) = {%(ServiceOptions)s};
+  rpc Get(M) returns (M) {
+    option (carrick.v1.method) = {
+      retry: {%(RetryPolicy)s} breaker: {%(BreakerPolicy)s} idempotency: {key: REQUIRED %(IdempotencyPolicy)s}
+      %(MethodPolicy)s
+    };
+  }
+}
+message M {
+  option (carrick.v1.event) = {subject: "orders.placed.v1" key: "id" %(EventPolicy)s};
+  string id = 1;
+}
+"""
+"""A place for a field of each message of options."""
+
+OPTION_MESSAGES = re.findall(r"%\((\w+)\)", EVERYWHERE)
+
+
+@pytest.mark.parametrize("message", OPTION_MESSAGES)
+def test_an_option_that_the_plugin_does_not_know_is_an_error(message: str, tmp_path: Path) -> None:
+    """What a newer options.proto offers is not dropped silently, in whichever message it is."""
     options = (Path(__file__).parents[2] / "proto" / "carrick" / "v1" / "options.proto").read_text("utf-8")
     newer = tmp_path / "carrick" / "v1" / "options.proto"
     newer.parent.mkdir(parents=True)
-    marker = "message MethodPolicy {"
+    marker = f"message {message} {{"
     newer.write_text(options.replace(marker, f"{marker}\n  optional string hedge = 99;"), "utf-8")
-    assert errors_of(tmp_path, METHOD % 'hedge: "1s"') == [
-        (
-            "acme/v1/orders.proto:6:5: this protoc-gen-carrick does not know carrick.v1.MethodPolicy.hedge; "
-            "install a newer carrick"
-        )
-    ]
+    (error,) = errors_of(tmp_path, EVERYWHERE % (dict.fromkeys(OPTION_MESSAGES, "") | {message: 'hedge: "1s"'}))
+    assert re.fullmatch(
+        r"acme/v1/orders\.proto:[0-9]+:[0-9]+: this protoc-gen-carrick does not know "
+        rf"carrick\.v1\.{message}\.hedge; install a newer carrick",
+        error,
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from carrick_codegen import _imports
 from carrick_codegen._layout import WIDTH
 from carrick_codegen.plugin import generate
 from tests.codegen.checking import GeneratedTree
-from tests.codegen.compiling import ROOT
+from tests.codegen.compiling import ROOT, compile_files
 
 GOLDEN = ROOT / "tests" / "codegen" / "golden"
 INPUT = GOLDEN / "input"
@@ -134,6 +134,30 @@ def test_relative_imports_need_no_place_on_the_path(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     tree = GeneratedTree(tmp_path / "proto", tmp_path / "app", "relative_imports=true")
     tree.run(sys.executable, "-c", "from app.gen.a.v1.a_carrick import SClient", PYTHONPATH=str(tmp_path))
+
+
+def test_messages_that_are_only_described_are_loaded_relatively(tmp_path: Path) -> None:
+    """A contract that uses none of its own messages has its descriptors loaded, from the folder that it lies in."""
+    contract = (
+        'syntax = "proto3"; package a.v1; import "google/protobuf/empty.proto"; service S { rpc Get(E) returns (E); }'
+    )
+    (tmp_path / "proto" / "a").mkdir(parents=True)
+    (tmp_path / "proto" / "a" / "a.proto").write_text(contract.replace("(E)", "(google.protobuf.Empty)"))
+    (tmp_path / "app").mkdir()
+    tree = GeneratedTree(tmp_path / "proto", tmp_path / "app", "relative_imports=true")
+    look = "import app.gen.a.a_carrick, sys; print('app.gen.a.a_pb2' in sys.modules)"
+    assert tree.run(sys.executable, "-c", look, PYTHONPATH=str(tmp_path)) == "True\n"
+
+
+def test_protobufs_own_messages_are_never_imported_relatively(tmp_path: Path) -> None:
+    """Not even when their files are generated in the same run: there is one class of each, the installed one."""
+    service = (
+        'import "google/protobuf/empty.proto"; service S { rpc Get(google.protobuf.Empty) returns (M); } message M {}'
+    )
+    request = compile_files(tmp_path, "relative_imports=true", s=service)
+    request.file_to_generate.append("google/protobuf/empty.proto")
+    texts = [file.content for file in generate(request).file if file.name.endswith("s_carrick.py")]
+    assert ["from google.protobuf.empty_pb2 import Empty\n" in text for text in texts] == [True]
 
 
 def test_code_for_a_newer_runtime_says_so_first(tree: GeneratedTree) -> None:

@@ -224,6 +224,57 @@ def test_the_list_of_generated_files_is_checked_too(project: Path, run: Run) -> 
     assert Path("buf.gen.sum").exists()
 
 
+def test_the_list_of_generated_files_is_written_last(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends in the middle leaves the old one, so the next still knows what to remove; then it is kept."""
+    Path("buf.gen.yaml").write_text(STUBS)
+    run("--with", "protoc")
+    before = Path("buf.gen.sum").read_bytes()
+    Path("proto/top.proto").rename("proto/renamed.proto")
+    Path("proto/acme/v1/orders.proto").write_text(ORDERS.replace("top.proto", "renamed.proto"))
+    Path("gen/renamed_pb2.pyi").mkdir()
+    status, _, said = run("--with", "protoc")
+    assert (status, said) == (
+        2,
+        "carrick: gen/renamed_pb2.pyi: Is a directory; see to it that it can be read or written\n",
+    )
+    assert Path("buf.gen.sum").read_bytes() == before
+    Path("gen/renamed_pb2.pyi").rmdir()
+    assert run("--with", "protoc")[0] == 0
+    assert sorted(path.name for path in Path("gen").iterdir()) == ["acme", "renamed_pb2.pyi", "units"]
+    inode = Path("buf.gen.sum").stat().st_ino
+    run("--with", "protoc")
+    assert Path("buf.gen.sum").stat().st_ino == inode
+
+
+def test_a_stale_file_that_was_changed_is_left_and_told(project: Path, run: Run) -> None:
+    """What somebody wrote is never removed; who runs the command learns that it is there."""
+    Path("buf.gen.yaml").write_text(STUBS)
+    run("--with", "protoc")
+    Path("gen/acme/v1/orders_pb2.pyi").write_text("mine = 1\n")
+    Path("proto/acme/v1/orders.proto").unlink()
+    status, said, _ = run("--with", "protoc")
+    assert (status, said.splitlines()) == (
+        0,
+        [
+            (
+                "left gen/acme/v1/orders_pb2.pyi: no contract gives it, but it was changed by hand; "
+                "delete it if nobody needs it"
+            ),
+            "2 files, 0 written, 0 removed",
+        ],
+    )
+    assert Path("gen/acme/v1/orders_pb2.pyi").read_text() == "mine = 1\n"
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_warnings_of_a_compiler_are_shown(compiler: str, project: Path, run: Run) -> None:
+    """A contract that imports what it doesn't use is accepted, and told."""
+    Path("buf.gen.yaml").write_text(STUBS)
+    Path("proto/top.proto").write_text(TOP.replace(";", ';\nimport "google/protobuf/any.proto";', 1))
+    status, said, _ = run("--with", compiler)
+    assert (status, "google/protobuf/any.proto" in said) == (0, True)
+
+
 def test_without_a_template(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """From proto/ into this folder, with message modules, stubs and the framework's code."""
     monkeypatch.chdir(tmp_path)

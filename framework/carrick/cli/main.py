@@ -150,7 +150,7 @@ def _files_in_a_sentence() -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename}: {error.strerror}; see to it that it can be read or written"
+            f"{error.filename2 or error.filename}: {error.strerror}; see to it that it can be read or written"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import keyword
+import pkgutil
 import sys
 import typing
 from collections.abc import Iterable
@@ -56,7 +57,7 @@ FIELDS = _names(name for name in [*_ODD, *_PYTHON] if not name.startswith("__"))
 
 PACKAGES = _names(name for name in [*_ODD, *_PYTHON] if name not in {"carrick", "google"})
 
-_NOT_IN_MODULES = {"DESCRIPTOR", "__all__"}
+_NOT_IN_MODULES = {"DESCRIPTOR", "__all__", "__getattr__"}
 _NOT_IN_MESSAGES = {*dir(Message), "DESCRIPTOR", "Extensions", "FromString", "RegisterExtension"}
 """Names that protoc's own modules, or the classes of messages, cannot do without."""
 
@@ -71,7 +72,8 @@ _NOT_IN_PATHS = {
     "carrick_codegen",
     "services",
     "tests",
-    *dir(carrick),
+    *carrick.__all__,
+    *(module.name for module in pkgutil.iter_modules(carrick.__path__)),
     *(name for name in _ODD if name.startswith("__")),
 }
 """Names of modules, and of what packages have, that are there already."""

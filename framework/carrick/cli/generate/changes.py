@@ -40,9 +40,14 @@ def decide(
     here = {path: content for path, content in stale.items() if content is not None}
     inside = {path for path in here if any(_below(path, folder) for folder in folders)}
     remove = {path for path in inside if checksum(here[path]) == known[path]}
+    gone = {str(path).casefold() for path in remove}  # a file system may take them for one with a new file's path
     elsewhere = {path: known[path] for path in here.keys() - inside}
     return Changes(
-        write={path: content for path, content in sorted(fresh.items()) if current(path) != content},
+        write={
+            path: content
+            for path, content in sorted(fresh.items())
+            if current(path) != content or str(path).casefold() in gone
+        },
         remove=tuple(sorted(remove)),
         left=tuple(sorted(inside - remove)),
         checksums=elsewhere | {path: checksum(content) for path, content in fresh.items()},

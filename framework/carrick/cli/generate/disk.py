@@ -1,18 +1,19 @@
 """Reading and changing files: each is replaced as a whole, so that nothing is ever half-written."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["read", "remove", "replace"]
+__all__ = ["prune", "read", "remove", "replace"]
 
 
 def read(path: Path) -> bytes | None:
-    """Return a file's content, or None when there is no file. A link's is not followed: it is not generated."""
+    """Return a file's content, or None when there is no plain file: a link, a pipe or a device is not generated."""
     try:
-        return None if path.is_symlink() else path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else None
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -30,15 +31,30 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
-def remove(paths: Iterable[Path], outs: Iterable[str]) -> None:
-    """Remove files, and the folders below ``outs`` that are empty then."""
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files. Another run may be doing the same."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def prune(paths: Iterable[Path], outs: Iterable[str]) -> None:
+    """Remove the folders below ``outs`` that are empty without the files that were removed from them."""
     tops = {Path(os.path.abspath(out)) for out in outs}
     for path in paths:
-        path.unlink()
         for folder in Path(os.path.abspath(path)).parents:
-            if folder in tops or any(folder.iterdir()):
+            if folder in tops or not _rmdir(folder):
                 break
-            folder.rmdir()
+
+
+def _rmdir(folder: Path) -> bool:
+    """Remove an empty folder, and return whether it is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:  # it holds something
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carrick.cli.generate.changes import Changes, decide
-from carrick.cli.generate.disk import read, remove, replace
+from carrick.cli.generate.disk import prune, read, remove, replace
 from carrick.cli.generate.imports import missing_import
 from carrick.cli.generate.job import Job, make_job
 from carrick.cli.generate.manifest import format_manifest, manifest_file, parse_manifest
@@ -40,9 +40,10 @@ class Generation:
         """Generate, and bring the output folders up to date. Raises ``ConfigurationError`` and ``ContractError``."""
         fresh = self._fresh(say)
         changes = self._changes(fresh)
+        remove(changes.remove)  # first: their paths may differ from new ones in case only
         for path, content in changes.write.items():
             replace(path, content)
-        remove(changes.remove, self.template.outs)
+        prune(changes.remove, self.template.outs)
         for path in changes.left:
             say(f"left {path}: no contract gives it, but it was changed by hand; delete it if nobody needs it")
         self._write_manifest(changes)

@@ -5,6 +5,7 @@ folder is somebody's own.
 """
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from carrick.errors import ConfigurationError
 
 __all__ = ["checksum", "format_manifest", "manifest_file", "parse_manifest"]
 
-_LINE = re.compile(r"([0-9a-f]{64})  (.+)").fullmatch
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\0]+)").fullmatch
 
 
 def manifest_file(template: Template) -> Path:
@@ -43,8 +44,8 @@ def format_manifest(checksums: Mapping[Path, str], file: Path) -> bytes:
 
 
 def _entries(text: str, file: Path) -> Iterator[tuple[Path, str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = _LINE(line)
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):  # a path may hold what else ends lines
+        match = _LINE(line.removesuffix("\n"))
         if match is None:
             raise ConfigurationError(
                 f"{file}:{number} is no line of a list of generated files; delete {file} and generate again"

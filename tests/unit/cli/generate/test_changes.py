@@ -71,3 +71,10 @@ def test_a_file_that_is_generated_is_never_removed_under_another_name(tmp_path: 
     path, other = str(tmp_path / "gen" / "a"), str(tmp_path / "link" / ".." / "link" / "a")
     changes = _decide({path: NEW}, {other: NEW}, {path: NEW, other: NEW}, str(tmp_path / "gen"))
     assert (changes.write, changes.remove, set(changes.checksums)) == ({}, (), {Path(path)})
+
+
+def test_a_path_that_changes_in_case_only_is_written_again() -> None:
+    """Where the file system takes both for one, removing the old one has removed the new one."""
+    there = {"gen/Orders": NEW, "gen/orders": NEW}
+    changes = _decide({"gen/orders": NEW}, {"gen/Orders": NEW}, there)
+    assert (changes.remove, dict(changes.write)) == ((Path("gen/Orders"),), {Path("gen/orders"): NEW})

@@ -26,7 +26,14 @@ def test_it_is_read_as_it_was_written() -> None:
     assert parse_manifest("", FILE) == {}
 
 
-@pytest.mark.parametrize("line", ["<<<<<<< HEAD", "gen/a.py", f"{'0' * 64} gen/a.py"])
+def test_a_path_may_hold_any_sign_of_a_name() -> None:
+    """What ends a line elsewhere in Unicode does not here, and git may write lines with a carriage return."""
+    checksums = {Path("conf/a\u2028b\x0cc.py"): checksum(b"a"), Path("conf/d.py"): checksum(b"d")}
+    text = format_manifest(checksums, FILE).decode()
+    assert parse_manifest(text, FILE) == parse_manifest(text.replace("\n", "\r\n"), FILE) == checksums
+
+
+@pytest.mark.parametrize("line", ["<<<<<<< HEAD", "gen/a.py", f"{'0' * 64} gen/a.py", f"{'0' * 64}  gen/a\0.py"])
 def test_another_file_is_refused(line: str) -> None:
     """A merge's conflict is told, with what to do."""
     with pytest.raises(ConfigurationError, match=r"buf.gen.sum:1 is no line .*; delete .* and generate again"):

@@ -36,6 +36,12 @@ def test_a_module_or_all_of_them() -> None:
     assert _names(directory=".") == ["a/v1/a.proto", "a/v2/a.proto", "b/b.proto"]
 
 
+def test_the_order_of_modules_does_not_matter(folder: Path) -> None:
+    """Contracts come in the order of their names, so what is generated depends on nothing else."""
+    (folder / "buf.yaml").write_text("version: v2\nmodules: [{path: lib}, {path: proto}]\n")
+    assert _names(directory=".") == ["a/v1/a.proto", "a/v2/a.proto", "b/b.proto"]
+
+
 def test_paths_limit_it() -> None:
     """Files and folders may be named, and left out."""
     assert _names(directory="proto", paths=["proto/a/v1"]) == ["a/v1/a.proto"]

@@ -1,4 +1,6 @@
-"""Choosing a compiler."""
+"""Choosing a compiler, and running it."""
+
+import sys
 
 import pytest
 
@@ -41,3 +43,10 @@ def test_a_failure_is_told_in_the_compilers_words() -> None:
     with pytest.raises(ContractError, match="sh ended with status 3 and said nothing"):
         run_compiler(["sh", "-c", "exit 3"])
     assert run_compiler(["sh", "-c", "echo warning >&2"]) == "warning"
+
+
+def test_what_a_compiler_says_need_not_be_text() -> None:
+    """A plugin may print anything: what is text of it is shown."""
+    say = "import sys; sys.stderr.buffer.write(b'caf\\xe9'); sys.exit(3)"
+    with pytest.raises(ContractError, match="caf\N{REPLACEMENT CHARACTER}"):
+        run_compiler([sys.executable, "-c", say])
