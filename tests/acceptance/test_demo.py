@@ -171,8 +171,12 @@ async def test_each_check_can_fail(books: Path, database: str, statement: str, c
 def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
     """An interrupt in the middle of the demo leaves no process behind, and says so."""
     directory = tmp_path / "interrupted"
+    interruptible = (  # a shell's background jobs inherit that SIGINT is ignored
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('services.demo', run_name='__main__', alter_sys=True)"
+    )
     demo = subprocess.Popen(
-        [sys.executable, "-m", "services.demo", "--orders", "100000", "--no-faults", "--keep", str(directory)],
+        [sys.executable, "-c", interruptible, "--orders", "100000", "--no-faults", "--keep", str(directory)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -361,7 +361,8 @@ async def test_the_own_loop_is_refused() -> None:
 
 
 PROGRAM = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from carrick.rpc import BlockingChannel
 from tests.integration.test_blocking import CALL, STOP
 from tests.unit.streams import item
