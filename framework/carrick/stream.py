@@ -6,7 +6,9 @@ from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
-__all__ = ["Concluding", "Requests", "close", "copied", "report"]
+from carrick.method import MethodSpec
+
+__all__ = ["Concluding", "Requests", "check_streamed", "close", "copied", "report"]
 
 T = TypeVar("T")
 
@@ -25,6 +27,14 @@ def copied(message: Any) -> Any:
     copy = type(message)()
     copy.CopyFrom(message)
     return copy
+
+
+def check_streamed(request: object, method: MethodSpec[Any, Any]) -> None:
+    """Raise TypeError for what is in a stream of requests and is none of the method's."""
+    if not isinstance(request, method.request):
+        raise TypeError(
+            f"{method.full_name} takes a stream of {method.request.__name__}, not a {type(request).__name__} in it"
+        )
 
 
 def report(error: BaseException, what: str) -> None:

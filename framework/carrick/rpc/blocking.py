@@ -154,7 +154,9 @@ class BlockingBidiStreamCall(Generic[Req, Res]):
         ``requests`` are iterated over in a thread of their own, so that either side can wait for the other.
         """
         if not isinstance(requests, Iterable):
-            raise TypeError(f"the requests must be an iterable, like a list or a generator's, not {requests!r}")
+            raise TypeError(
+                f"the requests must be an iterable, like a list or a generator's, not a {type(requests).__name__}"
+            )
         handover = ThreadedHandover(self._loop, requests)
         return BlockingResponseStream(self._loop, self._call(handover, timeout=timeout, metadata=metadata))
 

@@ -13,7 +13,7 @@ from carrick.context import Attempt
 from carrick.errors import Code
 from carrick.method import MethodSpec
 from carrick.rpc.status import raise_ended
-from carrick.stream import close, report
+from carrick.stream import check_streamed, close, report
 
 __all__ = ["RequestSender", "Responses"]
 
@@ -49,7 +49,7 @@ class RequestSender:
         try:
             try:
                 async for request in self._requests:
-                    self._check(request)
+                    check_streamed(request, self._method)
                     if not await self._done(self._write(request)):
                         return
                 await self._done(self._call.done_writing())
@@ -81,13 +81,6 @@ class RequestSender:
                 raise
             return False
         return True
-
-    def _check(self, request: object) -> None:
-        if not isinstance(request, self._method.request):
-            raise TypeError(
-                f"{self._method.full_name} takes a stream of {self._method.request.__name__}, "
-                f"not a {type(request).__name__} in it"
-            )
 
 
 class Responses:

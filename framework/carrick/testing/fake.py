@@ -19,7 +19,7 @@ from carrick.errors import CarrickError, Code, DeadlineError, RejectedError, Rem
 from carrick.method import MethodSpec
 from carrick.rpc import Channel
 from carrick.service import Service
-from carrick.stream import close
+from carrick.stream import check_streamed, close
 
 __all__ = ["FakeBidiStream", "FakeClientStream", "FakeServerStream", "FakeUnary", "fake_channel"]
 
@@ -123,11 +123,7 @@ class _ManyRequests(_FakeMethod[Req, Res]):
 
     async def _recording(self, requests: AsyncIterator[Req], recorded: list[Req]) -> AsyncIterator[Req]:
         async for each in requests:
-            if not isinstance(each, self.method.request):
-                raise TypeError(
-                    f"{self.method.full_name} takes a stream of {self.method.request.__name__}, "
-                    f"not a {type(each).__name__} in it"
-                )
+            check_streamed(each, self.method)
             received = self.method.decode_request(self.method.encode_request(each))
             recorded.append(received)
             yield received
