@@ -6,7 +6,7 @@ This package exports the kernel: what handlers and generated code speak in. Ever
 
 from carrick.catalogue import EventCatalogue
 from carrick.clock import Clock, SystemClock
-from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, current, detached
+from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, calling, current, detached
 from carrick.errors import (
     CarrickError,
     Code,
@@ -24,10 +24,21 @@ from carrick.event import EventSpec
 from carrick.method import IdempotencyLevel, MethodKind, MethodSpec
 from carrick.options import (
     BreakerOptions,
+    CacheOptions,
+    ConcurrencyOptions,
+    FallbackOptions,
+    HedgeOptions,
     IdempotencyOptions,
     KeyRule,
     MethodPolicy,
+    PolicyOverride,
+    Priority,
+    RateKey,
+    RateLimitOptions,
+    RetryBudgetOptions,
     RetryOptions,
+    SheddingOptions,
+    ThrottleOptions,
 )
 from carrick.route import EventRoute, MethodRoute
 from carrick.service import Filter, Service, stack
@@ -47,6 +58,7 @@ __all__ = [
     "Trace",
     "current",
     "detached",
+    "calling",
     "MethodSpec",
     "MethodKind",
     "IdempotencyLevel",
@@ -55,10 +67,21 @@ __all__ = [
     "EventRoute",
     "MethodRoute",
     "MethodPolicy",
+    "PolicyOverride",
     "RetryOptions",
+    "RetryBudgetOptions",
+    "HedgeOptions",
     "BreakerOptions",
+    "ConcurrencyOptions",
+    "ThrottleOptions",
+    "CacheOptions",
+    "FallbackOptions",
+    "SheddingOptions",
+    "RateLimitOptions",
+    "RateKey",
     "IdempotencyOptions",
     "KeyRule",
+    "Priority",
     "Clock",
     "SystemClock",
     "Code",

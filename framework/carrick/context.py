@@ -8,13 +8,15 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TypeAlias
 
+from carrick.allowance import RetryAllowance
 from carrick.claim import Claim, Receipt
-from carrick.errors import Code
-from carrick.ids import derived_id, random_id
+from carrick.errors import CarrickError, Code
+from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id
 from carrick.method import MethodSpec
+from carrick.options import Priority
 from carrick.trace import Trace
 
-__all__ = ["Attempt", "AttemptKind", "Call", "Context", "Metadata", "current", "detached", "enter"]
+__all__ = ["Attempt", "AttemptKind", "Call", "Context", "Metadata", "calling", "current", "detached", "enter"]
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 """Pairs of lower-case name and value. A name may occur more than once; names in ``-bin`` carry bytes."""
@@ -25,17 +27,20 @@ class AttemptKind(Enum):
 
     FIRST = "first"
     RETRY = "retry"
+    HEDGE = "hedge"
 
 
 class Attempt:
     """One try of a call. Made anew for each try and filled in from below."""
 
-    __slots__ = ("code", "endpoint", "headers", "kind", "number", "sent", "trailers")
+    __slots__ = ("code", "deadline", "endpoint", "headers", "kind", "number", "retries_left", "sent", "trailers")
 
     def __init__(self, number: int, kind: AttemptKind) -> None:
         self.number = number
         """1 for the first try."""
         self.kind = kind
+        self.deadline: float | None = None
+        """Until when a response, or the first one of a stream, must be there; None: until the call's deadline."""
         self.endpoint: str | None = None
         """Id of the endpoint that was picked."""
         self.sent = False
@@ -44,15 +49,21 @@ class Attempt:
         self.trailers: Metadata = ()
         """What the peer sent; filled in only when the attempt failed."""
         self.code: Code | None = None
+        self.retries_left: int | None = None
+        """What the call tree had left of its retries when the attempt failed; None where nobody counted."""
 
 
 class Call:
     """One logical call, or the handling of one call or event. Shared by all its contexts, used by one event loop."""
 
-    __slots__ = ("_outgoing", "attempts", "claim", "receipt", "scope", "trailers")
+    __slots__ = ("_outgoing", "allowance", "attempts", "claim", "receipt", "scope", "trailers", "winner")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.winner: Attempt | None = None
+        """The attempt whose answer counts: the last one begun, or the hedge that was answered first."""
+        self.allowance: RetryAllowance | None = None
+        """The retries left to the call tree; None where the calls above set no bound and none has failed."""
         self.trailers: Metadata = ()
         """On a server: what to send after the reply."""
         self.claim: Claim | None = None
@@ -60,11 +71,6 @@ class Call:
         self.scope = ""
         """While an event is handled: its consumer, whose calls must have other keys than another consumer's."""
         self._outgoing: dict[str, int] | None = None
-
-    @property
-    def winner(self) -> Attempt | None:
-        """The attempt whose answer counts: the last one made, or None before the first."""
-        return self.attempts[-1] if self.attempts else None
 
     def ordinal(self, method: str) -> int:
         """Count the calls of ``method`` made while handling this one: 0 for the first."""
@@ -88,6 +94,8 @@ class Context:
         "metadata",
         "method",
         "peer",
+        "priority",
+        "tenant",
         "trace",
     )
 
@@ -102,6 +110,8 @@ class Context:
         metadata: Metadata = (),
         peer: str | None = None,
         trace: Trace | None = None,
+        priority: Priority | None = None,
+        tenant: str | None = None,
         call: Call | None = None,
         attempt: Attempt | None = None,
     ) -> None:
@@ -119,6 +129,10 @@ class Context:
         """On a server what came in, on a client what the caller adds."""
         self.peer = peer
         self.trace = trace
+        self.priority = priority
+        """Who is turned away first; None where nobody said, which is as DEFAULT."""
+        self.tenant = tenant
+        """On whose behalf the call is made, as its caller says: nothing here has proved it."""
         self.call = call or Call()
         self.attempt = attempt
 
@@ -132,11 +146,21 @@ class Context:
         attempts = self.call.attempts
         attempt = Attempt(len(attempts) + 1, kind)
         attempts.append(attempt)
+        self.call.winner = attempt
         return self._copy(attempt=attempt)
 
     def with_trace(self, trace: Trace) -> Context:
         """Copy this context with another trace position."""
         return self._copy(trace=trace)
+
+    def labelled(self, *, priority: Priority | None, tenant: str | None) -> Context:
+        """Copy this context with another priority or tenant, where one is given."""
+        if tenant is not None and accepted_id(tenant) is None:
+            raise CarrickError(Code.INVALID_ARGUMENT, f"a tenant is 1 to {MAX_ID_LENGTH} visible ASCII characters")
+        copy = self._copy()
+        copy.priority = priority or self.priority
+        copy.tenant = tenant or self.tenant
+        return copy
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds left until the deadline, negative when it has passed, or None without a deadline."""
@@ -163,6 +187,8 @@ class Context:
         copy.key = self.key
         copy.metadata = self.metadata
         copy.peer = self.peer
+        copy.priority = self.priority
+        copy.tenant = self.tenant
         copy.trace = self.trace if trace is None else trace
         copy.call = self.call
         copy.attempt = self.attempt if attempt is None else attempt
@@ -185,6 +211,18 @@ def enter(ctx: Context) -> Iterator[Context]:
         yield ctx
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def calling(*, priority: Priority | None = None, tenant: str | None = None) -> Iterator[Context]:
+    """Give the calls made inside the block a priority or a tenant; what is None stays as it was.
+
+    For the edge of a system, and for work that can wait: ``with carrick.calling(priority=Priority.SHEDDABLE):``.
+    """
+    inside = _current.get() or Context(None)
+    inside = inside.labelled(priority=priority, tenant=tenant)
+    with enter(inside):
+        yield inside
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """What a contract says about one RPC method, as generated code hands it to the framework."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from carrick.errors import ConfigurationError
-from carrick.options import KeyRule, MethodPolicy
+from carrick.options import FallbackOptions, KeyRule, MethodPolicy
 
-__all__ = ["IdempotencyLevel", "MethodKind", "MethodSpec"]
+__all__ = ["IdempotencyLevel", "MethodKind", "MethodSpec", "check_policy"]
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -46,6 +46,8 @@ class MethodSpec(Generic[Req, Res]):
     kind: MethodKind = MethodKind.UNARY
     idempotency: IdempotencyLevel = IdempotencyLevel.UNKNOWN
     policy: MethodPolicy = field(default_factory=MethodPolicy)
+    validated: bool = False
+    """Whether the contract has rules for requests (protovalidate's)."""
 
     full_name: str = field(init=False)
     """``shop.orders.v1.Orders/PlaceOrder``; on the wire with a slash in front."""
@@ -62,12 +64,8 @@ class MethodSpec(Generic[Req, Res]):
     streams_responses: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        rule = self.policy.idempotency
-        if rule is not None and self.kind is not MethodKind.UNARY:
-            raise ConfigurationError(
-                f"{self.service}/{self.name} is streaming and cannot have an idempotency key: there is no one request "
-                "and reply to keep; take the idempotency policy away from it"
-            )
+        check_policy(self, self.policy)
+        rule = self.policy.idempotency or None
         derived: dict[str, object] = {
             "full_name": f"{self.service}/{self.name}",
             "encode_request": self.request.SerializeToString,
@@ -82,3 +80,40 @@ class MethodSpec(Generic[Req, Res]):
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+
+def check_policy(method: MethodSpec[Any, Any], policy: MethodPolicy) -> None:
+    """Raise ``ConfigurationError`` where a policy, the contract's or one given in code, makes no sense for a method."""
+    streaming = method.kind is not MethodKind.UNARY
+    name = f"{method.service}/{method.name}"
+    if policy.idempotency and streaming:
+        raise ConfigurationError(
+            f"{name} is streaming and cannot have an idempotency key: there is no one request "
+            "and reply to keep; take the idempotency policy away from it"
+        )
+    if policy.cache and (streaming or method.idempotency is not IdempotencyLevel.NO_SIDE_EFFECTS):
+        raise ConfigurationError(
+            f"{name} cannot have a cache: caches are for unary methods with idempotency_level = NO_SIDE_EFFECTS; "
+            "take the cache policy away from it, with CacheOptions(enabled=False) where a service or client gives it"
+        )
+    if policy.hedge and method.idempotency is IdempotencyLevel.UNKNOWN and not method.policy.idempotency:
+        raise ConfigurationError(
+            f"{name} cannot be hedged: executing it twice may do harm; give the method an idempotency_level or a key, "
+            "or take the hedge policy away from it, with HedgeOptions(enabled=False) where a service or client gives it"
+        )
+    if policy.fallback:
+        _check_fallback(name, method, policy.fallback)
+
+
+def _check_fallback(name: str, method: MethodSpec[Any, Any], fallback: FallbackOptions) -> None:
+    """Check the type of the value; a stream of responses has a sequence of them."""
+    if fallback.last_good is not None and method.kind is not MethodKind.UNARY:
+        raise ConfigurationError(f"{name} is streaming and has no last good reply; give its fallback a function")
+    if fallback.value is None:
+        return
+    many = method.kind in (MethodKind.SERVER_STREAM, MethodKind.BIDI_STREAM)
+    values = fallback.value if many and isinstance(fallback.value, Sequence) else [fallback.value]
+    wrong = next((each for each in values if not isinstance(each, method.response)), None)
+    if wrong is not None:
+        wanted = f"a sequence of {method.response.__name__}" if many else f"a {method.response.__name__}"
+        raise ConfigurationError(f"{name}: the fallback's value must be {wanted}, not a {type(wrong).__name__}")

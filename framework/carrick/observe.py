@@ -9,12 +9,19 @@ __all__ = [
     "BreakerClosed",
     "BreakerHalfOpened",
     "BreakerOpened",
+    "CallShed",
+    "CallThrottled",
     "EventDeadLettered",
     "EventHandlingFailed",
     "EventsPublished",
+    "FallbackUsed",
+    "HedgeSent",
+    "LimitReached",
     "Observation",
     "Observer",
     "PublishFailed",
+    "RateLimited",
+    "RetryBudgetSpent",
     "RetryScheduled",
     "ignore",
     "log",
@@ -38,12 +45,76 @@ class RetryScheduled(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudgetSpent(Observation):
+    """A retry or hedge was not made: ``retries`` of the last ``calls`` calls is all there is for now."""
+
+    method: str
+    kind: str
+    retries: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeSent(Observation):
+    """An answer was late by ``delay`` seconds, so another attempt was begun beside the first."""
+
+    method: str
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallThrottled(Observation):
+    """A call was not sent: the service accepted ``accepts`` of the last ``requests``."""
+
+    method: str
+    requests: int
+    accepts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackUsed(Observation):
+    """A failed call was answered with a substitute: ``last_good``, ``value``, ``function`` or ``stale``."""
+
+    method: str
+    code: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallShed(Observation):
+    """A server turned a call away: for ``limit``, ``queue``, ``queue_time`` or ``loop_lag``."""
+
+    method: str
+    priority: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimited(Observation):
+    """A server refused a call that came too soon after others of the same method, caller or tenant."""
+
+    method: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReached(Observation):
+    """A call was not sent: ``limit`` calls to the endpoint are under way, and no more may wait."""
+
+    method: str
+    endpoint: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerOpened(Observation):
     """Calls of this method to this endpoint are refused from now on."""
 
     method: str
     endpoint: str
     failures: int
+    slow: int
     calls: int
 
 
@@ -103,7 +174,17 @@ class EventDeadLettered(Observation):
 Observer: TypeAlias = Callable[[Observation], None]
 """Takes observations, on the event loop, between two awaits: it must be quick and must not raise."""
 
-_LEVELS: dict[type[Observation], int] = {EventsPublished: logging.DEBUG, RetryScheduled: logging.INFO}
+_LEVELS: dict[type[Observation], int] = {
+    CallShed: logging.DEBUG,  # one a call, in overload: counted by telemetry, too many to be lines
+    CallThrottled: logging.DEBUG,
+    EventsPublished: logging.DEBUG,
+    FallbackUsed: logging.INFO,
+    HedgeSent: logging.DEBUG,
+    LimitReached: logging.DEBUG,
+    RateLimited: logging.DEBUG,
+    RetryBudgetSpent: logging.DEBUG,
+    RetryScheduled: logging.INFO,
+}
 _logger = logging.getLogger("carrick")
 
 

@@ -13,7 +13,7 @@ from carrick.observe import (
     notify_all,
 )
 
-_OPENED = BreakerOpened(method="m", endpoint="e", failures=3, calls=4)
+_OPENED = BreakerOpened(method="m", endpoint="e", failures=3, slow=0, calls=4)
 _RETRIED = RetryScheduled(method="m", attempt=1, code="UNAVAILABLE", delay=0.1)
 
 
@@ -31,7 +31,7 @@ def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> 
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (
         "WARNING",
-        "BreakerOpened: method m, endpoint e, failures 3, calls 4",
+        "BreakerOpened: method m, endpoint e, failures 3, slow 0, calls 4",
     )
     assert record.__dict__["observation"] == {
         "name": "BreakerOpened",

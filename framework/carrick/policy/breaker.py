@@ -217,7 +217,9 @@ class _Results:
         calls, failures = self._state.counts(now)
         self._state.failed(permit, now)
         if self._state.generation != before:
-            self._observe(BreakerOpened(method=method, endpoint=self._endpoint, calls=calls + 1, failures=failures + 1))
+            self._observe(
+                BreakerOpened(method=method, endpoint=self._endpoint, calls=calls + 1, failures=failures + 1, slow=0)
+            )
 
     def of_stream(self, method: str, stream: Any) -> Any:
         """Count a stream that breaks off as one more call that failed: its first message was a success already."""

@@ -62,6 +62,9 @@ class _BoundMethod(Generic[Req, Res]):
         call = Call()
         attempt = Attempt(1, AttemptKind.FIRST)
         call.attempts.append(attempt)
+        call.winner = attempt
+        if parent:
+            call.allowance = parent.call.allowance
         return Context(
             method,
             correlation_id=parent.correlation_id if parent else None,

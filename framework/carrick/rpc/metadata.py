@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from carrick.context import AttemptKind, Context, Metadata
+from carrick.allowance import RetryAllowance, parse_allowance
+from carrick.context import AttemptKind, Call, Context, Metadata
 from carrick.errors import CarrickError, Code
 from carrick.ids import MAX_ID_LENGTH, accepted_id
 from carrick.method import MethodSpec
+from carrick.options import Priority
 from carrick.trace import Trace
 
 __all__ = ["check_metadata", "context_from", "metadata_for"]
@@ -18,8 +20,14 @@ KEY = "idempotency-key"
 ATTEMPT = "x-carrick-attempt"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
+PRIORITY = "x-carrick-priority"
+TENANT = "x-carrick-tenant"
+RETRY_BUDGET = "x-carrick-retry-budget"
 
-_OURS = frozenset({CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, "user-agent"})
+_PRIORITIES: dict[Any, Priority] = {each.value: each for each in Priority}
+_OURS = frozenset(
+    {CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, PRIORITY, TENANT, RETRY_BUDGET, "user-agent"}
+)
 
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[ -~]*")
@@ -42,6 +50,12 @@ def metadata_for(ctx: Context) -> Metadata:
             pairs.append((TRACESTATE, ctx.trace.state))
     if ctx.attempt is not None and ctx.attempt.kind is not AttemptKind.FIRST:
         pairs.append((ATTEMPT, str(ctx.attempt.number)))
+    if ctx.priority is not None:
+        pairs.append((PRIORITY, ctx.priority.value))
+    if ctx.tenant is not None:
+        pairs.append((TENANT, ctx.tenant))
+    if ctx.call.allowance is not None:
+        pairs.append((RETRY_BUDGET, str(ctx.call.allowance.left)))
     if not ctx.metadata:
         return tuple(pairs)
     check_metadata(ctx.metadata)
@@ -68,6 +82,9 @@ def context_from(
             Code.INVALID_ARGUMENT,
             f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters",
         )
+    call = Call()
+    if (allowed := parse_allowance(words.get(RETRY_BUDGET))) is not None:
+        call.allowance = RetryAllowance(allowed)
     return Context(
         method,
         correlation_id=accepted_id(words.get(CORRELATION)),
@@ -77,6 +94,9 @@ def context_from(
         metadata=pairs,
         peer=peer,
         trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
+        priority=_PRIORITIES.get(words.get(PRIORITY), method.policy.priority),
+        tenant=accepted_id(words.get(TENANT)),
+        call=call,
     )
 
 

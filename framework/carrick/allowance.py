@@ -1,0 +1,39 @@
+"""How many retries a call may still set off in all the services below it, so that layers of them do not multiply."""
+
+__all__ = ["MAX_RETRIES", "RetryAllowance", "parse_allowance"]
+
+MAX_RETRIES = 100
+"""The most that is taken from a peer."""
+
+
+class RetryAllowance:
+    """What is left for one call tree. One object serves all calls made while handling a call.
+
+    Each service spends from it, hands on what is left with an attempt (``x-carrick-retry-budget``), and says in the
+    trailers of a failure what it has left over. A failure that says nothing, like a timeout, is taken to have spent
+    only time: what was done below it ended with it.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def learn(self, reported: int | None) -> None:
+        """Take what a failed attempt says is left, if it is less."""
+        if reported is not None and reported < self.left:
+            self.left = reported
+
+    def spend(self) -> bool:
+        """Take one retry; false when none is left."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        return True
+
+
+def parse_allowance(value: object) -> int | None:
+    """Read what a peer sent: 0 to 100 retries, None for anything else."""
+    if isinstance(value, str) and len(value) <= 3 and value.isascii() and value.isdigit():
+        return min(int(value), MAX_RETRIES)
+    return None

@@ -1,0 +1,69 @@
+"""All that stands in front of a method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+from carrick.options._checks import require_time
+from carrick.options.breaker import BreakerOptions
+from carrick.options.load import (
+    ConcurrencyOptions,
+    Priority,
+    RateLimitOptions,
+    SheddingOptions,
+    ThrottleOptions,
+)
+from carrick.options.reply import CacheOptions, FallbackOptions, IdempotencyOptions
+from carrick.options.retry import HedgeOptions, RetryBudgetOptions, RetryOptions
+
+__all__ = ["MethodPolicy", "PolicyOverride"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodPolicy:
+    """What stands in front of one method, or of every method of a client. What is None is not asked for."""
+
+    timeout: float | None = None
+    """Time for the whole call, all attempts included, in seconds."""
+    attempt_timeout: float | None = None
+    """Time for each attempt, until its response, or the first of a stream; then another may follow. In seconds."""
+    deadline_margin: float | None = None
+    """What an inherited deadline is shortened by, so that there is time to answer; 0.01 seconds unless given."""
+    min_remaining: float | None = None
+    """A call with less time than this left is refused instead of sent: it could not finish. In seconds."""
+    priority: Priority | None = None
+    """Of calls that inherit none from what is being handled."""
+    retry: RetryOptions | None = None
+    retry_budget: RetryBudgetOptions | None = None
+    hedge: HedgeOptions | None = None
+    breaker: BreakerOptions | None = None
+    concurrency: ConcurrencyOptions | None = None
+    throttle: ThrottleOptions | None = None
+    cache: CacheOptions | None = None
+    fallback: FallbackOptions | None = None
+    shedding: SheddingOptions | None = None
+    rate_limit: RateLimitOptions | None = None
+    idempotency: IdempotencyOptions | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "attempt_timeout", "min_remaining"):
+            if (value := getattr(self, name)) is not None:
+                require_time(name, value)
+        if self.deadline_margin is not None:
+            require_time("deadline_margin", self.deadline_margin, zero=True)
+
+    def overridden_by(self, other: "MethodPolicy | None") -> "MethodPolicy":
+        """Return this policy with every part that ``other`` gives put in place of its own."""
+        if other is None:
+            return self
+        return MethodPolicy(
+            **{
+                field.name: own if (given := getattr(other, field.name)) is None else given
+                for field in fields(self)
+                for own in (getattr(self, field.name),)
+            }
+        )
+
+
+PolicyOverride: TypeAlias = MethodPolicy | Mapping[Any, MethodPolicy]
+"""A policy for all methods of a client or channel, or one for each of some methods, by their ``MethodSpec``."""
