@@ -2,9 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "Timer"]
+
+
+class Timer(Protocol):
+    """Something that will be called."""
+
+    def cancel(self) -> None:
+        """Leave it. Does nothing when it was called."""
+        ...
 
 
 class Clock(Protocol):
@@ -22,6 +31,10 @@ class Clock(Protocol):
         """Wait. Cancelling ends the wait at once with ``CancelledError``."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Have the running event loop call something that must not raise, once, unless the timer is cancelled."""
+        ...
+
 
 class SystemClock:
     """The operating system's clocks and asyncio's timer."""
@@ -31,3 +44,7 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
     sleep = staticmethod(asyncio.sleep)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Set a timer of the running event loop."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -166,6 +166,13 @@ class Context:
         """Return the seconds left until the deadline, negative when it has passed, or None without a deadline."""
         return None if self.deadline is None else self.deadline - now
 
+    def remaining_for_response(self, now: float) -> float | None:
+        """Return the seconds left for a response, or the first of a stream: the attempt's deadline counts too."""
+        deadline = self.deadline
+        if self.attempt is not None and self.attempt.deadline is not None:
+            deadline = self.attempt.deadline if deadline is None else min(self.attempt.deadline, deadline)
+        return None if deadline is None else deadline - now
+
     def outgoing_key(self, method: str, name: str | None = None) -> str:
         """Return the idempotency key for a call made while handling this one.
 

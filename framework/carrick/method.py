@@ -1,14 +1,14 @@
 """What a contract says about one RPC method, as generated code hands it to the framework."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from carrick.errors import ConfigurationError
-from carrick.options import FallbackOptions, KeyRule, MethodPolicy
+from carrick.errors import CarrickError, Code, ConfigurationError
+from carrick.options import OUTAGES, FallbackOptions, KeyRule, MethodPolicy
 
 __all__ = ["IdempotencyLevel", "MethodKind", "MethodSpec", "check_policy"]
 
@@ -80,6 +80,19 @@ class MethodSpec(Generic[Req, Res]):
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def fallback(
+        self,
+        *,
+        value: Res | Sequence[Res] | None = None,
+        function: Callable[[Req, CarrickError], Res | Awaitable[Res] | AsyncIterator[Res]] | None = None,
+        last_good: float | None = None,
+        codes: frozenset[Code] = OUTAGES,
+    ) -> FallbackOptions:
+        """Return a fallback whose value or function is of this method's types, for a policy given in code."""
+        options = FallbackOptions(value=value, function=function, last_good=last_good, codes=codes)
+        _check_fallback(self.full_name, self, options)
+        return options
 
 
 def check_policy(method: MethodSpec[Any, Any], policy: MethodPolicy) -> None:

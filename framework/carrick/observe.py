@@ -21,7 +21,7 @@ __all__ = [
     "Observer",
     "PublishFailed",
     "RateLimited",
-    "RetryBudgetSpent",
+    "RetryNotMade",
     "RetryScheduled",
     "ignore",
     "log",
@@ -45,13 +45,13 @@ class RetryScheduled(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryBudgetSpent(Observation):
-    """A retry or hedge was not made: ``retries`` of the last ``calls`` calls is all there is for now."""
+class RetryNotMade(Observation):
+    """A failed attempt was not followed by another, or a late one by a hedge (``kind``), for a reason."""
 
     method: str
+    attempt: int
     kind: str
-    retries: int
-    calls: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ _LEVELS: dict[type[Observation], int] = {
     HedgeSent: logging.DEBUG,
     LimitReached: logging.DEBUG,
     RateLimited: logging.DEBUG,
-    RetryBudgetSpent: logging.DEBUG,
+    RetryNotMade: logging.DEBUG,
     RetryScheduled: logging.INFO,
 }
 _logger = logging.getLogger("carrick")

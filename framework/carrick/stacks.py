@@ -5,14 +5,20 @@ from typing import Any
 
 from carrick.claim import ClaimStore
 from carrick.clock import Clock
+from carrick.context import Context
 from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
 from carrick.observe import Observer
-from carrick.options import MethodPolicy
+from carrick.options import MethodPolicy, RetryOptions
 from carrick.policy.breaker import BreakerState, breaker
-from carrick.policy.deadline import refuse_expired
+from carrick.policy.budget import RetryBudget, pay_in
+from carrick.policy.cache import cache
+from carrick.policy.deadline import bound_attempts, refuse_expired
+from carrick.policy.fallback import fallback
+from carrick.policy.hedge import Lateness, hedge
 from carrick.policy.idempotency import idempotency
+from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import retry
 from carrick.service import Filter, Service, stack
 
@@ -21,21 +27,45 @@ __all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
 
 def client_stack(
     balancer: Service,
+    method: MethodSpec[Any, Any],
     policy: MethodPolicy,
     *,
+    budget: RetryBudget | None,
+    elsewhere: Callable[[Context], bool],
     clock: Clock,
     uniform: Callable[[], float],
     observe: Observer,
     instruments: Instruments | None,
 ) -> Service:
-    """Put a method's client policies in front of its balancer."""
+    """Put a method's client policies in front of its balancer.
+
+    ``elsewhere`` says whether the balancer has an endpoint for a call that it has not tried.
+    """
     filters: list[Filter] = []
+    repeats = bool(policy.retry or policy.hedge)
+    keeps = repeats and method.streams_requests and (method.repeatable or method.keyed)
     if instruments:  # one span for the call, whatever it takes
         filters.append(instruments.call())
-    if policy.retry and policy.retry.max_attempts > 1:  # outside the balancer: another try may pick another endpoint
-        filters.append(retry(policy.retry, clock=clock, uniform=uniform, observe=observe))
-    if instruments:  # one span for each try
+    if policy.fallback:  # sees what all the others could not help
+        filters.append(fallback(policy.fallback, clock=clock, observe=observe))
+    if policy.cache:  # what is answered here is no call to the policies inside
+        filters.append(cache(policy.cache, clock=clock, observe=observe))
+    if repeats and budget:  # every call pays, those that fail too
+        filters.append(pay_in(budget, clock=clock))
+    if keeps:  # outside of what begins attempts
+        filters.append(keep_requests((policy.retry or RetryOptions()).replay_bytes))
+    if policy.retry:  # outside the balancer: another try may pick another endpoint
+        filters.append(
+            retry(policy.retry, budget=budget, elsewhere=elsewhere, clock=clock, uniform=uniform, observe=observe)
+        )
+    if policy.hedge:  # inside retry: it hedges each try
+        filters.append(hedge(policy.hedge, Lateness(policy.hedge), budget=budget, clock=clock, observe=observe))
+    if instruments:  # one span for each attempt
         filters.append(instruments.attempt())
+    if policy.attempt_timeout or policy.min_remaining:  # inside retry and hedge: each attempt has a time of its own
+        filters.append(bound_attempts(policy.attempt_timeout, policy.min_remaining, clock=clock))
+    if keeps:
+        filters.append(read_kept)
     return stack(balancer, *filters)
 
 

@@ -17,9 +17,9 @@ from carrick import (
 from carrick.policy.breaker import BreakerState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.endpoint import Endpoint
-from carrick.stacks import client_stack, endpoint_stack
+from carrick.stacks import endpoint_stack
 from carrick.testing import FakeClock
-from tests.unit.calls import PLAIN, REPEATABLE, REQUEST, Hanging, Scripted, Seen, first_attempt, half
+from tests.unit.calls import PLAIN, REPEATABLE, REQUEST, Hanging, Scripted, Seen, client, first_attempt
 
 BREAKER = BreakerOptions(failure_ratio=0.5, min_calls=2, window=10, open_for=5, trials=1)
 
@@ -35,14 +35,8 @@ class Client:
             self._endpoint(str(number), transport, state)
             for number, (transport, state) in enumerate(zip(transports, self.breakers, strict=True))
         ]
-        self.service = client_stack(
-            Balancer(endpoints),
-            MethodPolicy(retry=RetryOptions(max_attempts=attempts, initial_backoff=0.1, max_backoff=0.1)),
-            clock=self.clock,
-            uniform=half,
-            observe=self.seen,
-            instruments=None,
-        )
+        policy = MethodPolicy(retry=RetryOptions(max_attempts=attempts, initial_backoff=0.1, max_backoff=0.1))
+        self.service = client(Balancer(endpoints, lambda: 0.0), policy, clock=self.clock, observe=self.seen)
 
     def trip(self, number: int) -> None:
         """Open an endpoint's circuit."""

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from carrick import (
     AttemptKind,
     CarrickError,
+    Clock,
     Code,
     Context,
     IdempotencyLevel,
@@ -19,8 +20,12 @@ from carrick import (
     MethodSpec,
     RejectedError,
     RemoteError,
+    Service,
 )
-from carrick.observe import Observation
+from carrick.instruments import Instruments
+from carrick.observe import Observation, Observer, ignore
+from carrick.policy.budget import RetryBudget
+from carrick.stacks import client_stack
 from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse, PlaceOrderRequest, PlaceOrderResponse
 
 REQUEST = PlaceOrderRequest(customer_id="c-1")
@@ -132,6 +137,30 @@ class Seen:
     def names(self) -> list[str]:
         """The kinds of what was observed, in order."""
         return [type(each).__name__ for each in self.observations]
+
+
+def client(
+    balancer: Service,
+    policy: MethodPolicy,
+    *,
+    of: MethodSpec[Any, Any] = PLAIN,
+    clock: Clock,
+    budget: RetryBudget | None = None,
+    observe: Observer = ignore,
+    instruments: Instruments | None = None,
+) -> Service:
+    """Return a client's stack in front of a balancer that may be any Service, whose jitter is always the middle."""
+    return client_stack(
+        balancer,
+        of,
+        policy,
+        budget=budget,
+        elsewhere=getattr(balancer, "elsewhere", lambda ctx: False),
+        clock=clock,
+        uniform=half,
+        observe=observe,
+        instruments=instruments,
+    )
 
 
 def rejected(message: str = "not now") -> CarrickError:

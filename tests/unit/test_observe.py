@@ -38,6 +38,7 @@ def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> 
         "method": "m",
         "endpoint": "e",
         "failures": 3,
+        "slow": 0,
         "calls": 4,
     }
 

@@ -19,10 +19,10 @@ from carrick import (
 )
 from carrick.observe import ignore
 from carrick.policy.breaker import BreakerState
-from carrick.stacks import client_stack, endpoint_stack, event_stack, server_stack
+from carrick.stacks import endpoint_stack, event_stack, server_stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_carrick import ORDER_PLACED
-from tests.unit.calls import PLAIN, REPEATABLE, REQUEST, Scripted, first_attempt, half
+from tests.unit.calls import PLAIN, REPEATABLE, REQUEST, Scripted, client, first_attempt
 
 
 class _Noting:
@@ -59,9 +59,7 @@ class _Noting:
 
 async def _run_client(policy: MethodPolicy, instruments: _Noting | None = None) -> Scripted:
     endpoint = Scripted(Code.UNAVAILABLE, Code.OK)
-    service = client_stack(
-        endpoint, policy, clock=FakeClock(autojump=True), uniform=half, observe=ignore, instruments=instruments
-    )
+    service = client(endpoint, policy, clock=FakeClock(autojump=True), instruments=instruments)
     await service(REQUEST, first_attempt(REPEATABLE))
     return endpoint
 
@@ -78,7 +76,7 @@ async def test_a_call_has_one_span_and_each_attempt_another() -> None:
 async def test_a_client_stack_without_policies_is_the_balancer(policy: MethodPolicy) -> None:
     """What a contract does not ask for is not there, and one attempt is no retry."""
     balancer = Scripted()
-    service = client_stack(balancer, policy, clock=FakeClock(), uniform=half, observe=ignore, instruments=None)
+    service = client(balancer, policy, clock=FakeClock())
 
     assert service is balancer
 

@@ -16,7 +16,7 @@ from carrick.options.load import (
 from carrick.options.reply import CacheOptions, FallbackOptions, IdempotencyOptions
 from carrick.options.retry import HedgeOptions, RetryBudgetOptions, RetryOptions
 
-__all__ = ["MethodPolicy", "PolicyOverride"]
+__all__ = ["MethodPolicy", "PolicyOverride", "override_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +67,8 @@ class MethodPolicy:
 
 PolicyOverride: TypeAlias = MethodPolicy | Mapping[Any, MethodPolicy]
 """A policy for all methods of a client or channel, or one for each of some methods, by their ``MethodSpec``."""
+
+
+def override_for(override: PolicyOverride | None, method: object) -> MethodPolicy | None:
+    """Return what an override gives for a method."""
+    return override.get(method) if isinstance(override, Mapping) else override

@@ -1,20 +1,23 @@
 """Requests of a streaming call, kept so that they can be sent again.
 
 gRPC proposal A6 calls it the retry buffer: as long as no response has come and the requests fit in it, the call may be
-tried again.
+tried again, or hedged.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from carrick.cancellation import cancelled
-from carrick.stream import close, copied, report
+from carrick.context import Context
+from carrick.errors import CarrickError, Code
+from carrick.service import Filter, Service
+from carrick.stream import Concluding, close, copied, report
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "keep_requests", "read_kept"]
 
 Req = TypeVar("Req", bound=Message)
 
@@ -30,14 +33,17 @@ class Replay(Generic[Req]):
     """A source of requests that can be read again from its first one, until more than ``limit`` bytes were read.
 
     One task reads the source through all attempts, at most two messages ahead of what is sent, and closes it. What it
-    keeps are copies: a source may yield one message object again and again. Only one pass is read at a time.
+    keeps are copies: a source may yield one message object again and again. Several passes may be read side by side as
+    long as everything is kept; the first one to go beyond that is the only one that can go on.
     """
 
     def __init__(self, source: AsyncIterable[Req], limit: int) -> None:
         self._source = source
         self._limit = limit
         self._ahead: asyncio.Queue[Req | _End] = asyncio.Queue(1)
+        self._turn = asyncio.Lock()
         self._end: _End | None = None
+        self._last: object = None
         self._kept: list[Req] = []
         self._size = 0
         self._keeping = True
@@ -53,12 +59,9 @@ class Replay(Generic[Req]):
         """Pass over the requests from the first one on. Closing it ends the pass alone, not the source."""
         if self._reader is None:
             self._reader = asyncio.create_task(self._read())
-        position = 0
+        this_pass, position = object(), 0
         while True:
-            if position < len(self._kept):
-                message: Req | _End = self._kept[position]
-            else:
-                message = await self._next()
+            message = await self._at(position, this_pass)
             if isinstance(message, _End):
                 if message.error is not None:
                     raise message.error
@@ -76,17 +79,35 @@ class Replay(Generic[Req]):
         if self._reader is not None:
             self._reader.cancel()
 
-    async def _next(self) -> Req | _End:
+    async def _at(self, position: int, reader: object) -> Req | _End:
+        """Return what is at a position of a pass: from what is kept, or else what the source yields next."""
+        if position < len(self._kept):
+            return self._kept[position]
+        async with self._turn:  # another pass may have read it meanwhile
+            return self._kept[position] if position < len(self._kept) else await self._next(reader)
+
+    async def _next(self, reader: object) -> Req | _End:
+        if not self._keeping:
+            self._take_over(reader)
         if self._end is not None:
             return self._end
-        if not self._keeping:
-            self._kept.clear()
         message = await self._ahead.get()
         if isinstance(message, _End):
             self._end = message
         elif self._keeping:
             self._keep(message)
         return message
+
+    def _take_over(self, reader: object) -> None:
+        """Make a pass the last one, and forget what was kept for others."""
+        if self._last is None:
+            self._last = reader
+            self._kept.clear()
+        elif self._last is not reader:
+            raise CarrickError(
+                Code.RESOURCE_EXHAUSTED,
+                f"more than {self._limit} bytes of requests: they can't be sent twice; raise retry's replay_bytes",
+            )
 
     def _keep(self, message: Req) -> None:
         self._kept.append(message)
@@ -111,3 +132,32 @@ class Replay(Generic[Req]):
                 return
             end = _End(error)
         await self._ahead.put(end)
+
+
+def keep_requests(limit: int) -> Filter:
+    """Make a filter that keeps up to ``limit`` bytes of a stream of requests until a response has come.
+
+    What is inside of it gets a :class:`Replay` in place of the requests, and :func:`read_kept` behind the policies that
+    begin attempts gives each attempt a pass of its own. Not for calls that must not be executed twice.
+    """
+
+    async def keeping(request: Any, ctx: Context, service: Service) -> Any:
+        assert ctx.method is not None
+        replay: Replay[Any] = Replay(request, limit)
+        try:
+            reply = await service(replay, ctx)
+        except BaseException:
+            replay.stop()
+            raise
+        replay.release()
+        if ctx.method.streams_responses:
+            return Concluding(reply, lambda error: replay.stop())
+        replay.stop()
+        return reply
+
+    return keeping
+
+
+def read_kept(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
+    """Give an attempt its own pass over the requests that are kept. A filter."""
+    return service(request.requests(), ctx)

@@ -1,4 +1,4 @@
-"""Retries: only what is safe to repeat, only after statuses that may pass, never beyond the deadline.
+"""Retries: only what is safe to repeat, only after statuses that may pass, never beyond the deadline or the budgets.
 
 The waits are gRPC proposal A6's: exponential backoff with full jitter, and a server's pushback obeyed. tenacity gives
 the growth of the wait and the limit of attempts; the loop is ours.
@@ -10,25 +10,28 @@ from typing import Any
 
 from tenacity import RetryCallState, stop_after_attempt, wait_exponential
 
+from carrick.allowance import RetryAllowance, parse_allowance
 from carrick.clock import Clock
 from carrick.context import Attempt, AttemptKind, Context, Metadata
-from carrick.errors import CarrickError, Code, DeadlineError
-from carrick.observe import Observer, RetryScheduled
+from carrick.errors import CarrickError, Code, DeadlineError, RejectedError
+from carrick.observe import Observer, RetryNotMade, RetryScheduled
 from carrick.options import RetryOptions
+from carrick.policy.budget import RetryBudget
 from carrick.policy.replay import Replay
 from carrick.service import Filter, Service
-from carrick.stream import Concluding
 
-__all__ = ["RetryPlan", "RetryRefused", "pushback", "retry"]
+__all__ = ["PUSHBACK", "RETRIES_LEFT", "RetryPlan", "RetryRefused", "pushback", "repeatable", "retry"]
 
 PUSHBACK = "grpc-retry-pushback-ms"
+RETRIES_LEFT = "x-carrick-retry-budget"
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRefused:
-    """Why a failed attempt is not followed by another."""
+    """Why a failed attempt is not followed by another. An ``answer`` is of a kind that never is."""
 
     reason: str
+    answer: bool = False
     out_of_time: bool = False
 
 
@@ -38,37 +41,69 @@ class RetryPlan:
     ``uniform`` gives random numbers from 0 up to 1.
     """
 
-    __slots__ = ("_codes", "_stop", "_uniform", "_wait")
+    __slots__ = ("_codes", "_max_attempts", "_stop", "_uniform", "_wait")
 
     def __init__(self, options: RetryOptions, uniform: Callable[[], float]) -> None:
         self._codes = options.codes
+        self._max_attempts = options.max_attempts
         self._stop = stop_after_attempt(options.max_attempts)
         self._wait = wait_exponential(
             multiplier=options.initial_backoff, max=options.max_backoff, exp_base=options.multiplier
         )
         self._uniform = uniform
 
-    def after(self, code: Code, attempt: Attempt, *, repeatable: bool, remaining: float | None) -> float | RetryRefused:
+    @property
+    def max_retries(self) -> int:
+        """Attempts after the first."""
+        return self._max_attempts - 1
+
+    def after(
+        self,
+        error: CarrickError,
+        attempt: Attempt,
+        *,
+        number: int,
+        repeatable: bool,
+        remaining: float | None,
+        elsewhere: bool = False,
+    ) -> float | RetryRefused:
         """Return the seconds to wait before the next attempt, or why there is none.
 
-        ``repeatable`` says that executing the call twice does no harm; without it only an attempt that was never sent
-        is repeated. ``remaining`` is the time left until the deadline.
+        ``attempt`` failed with ``error``; it was the call's ``number``-th. ``repeatable`` says that executing the call
+        twice does no harm; without it only an attempt that was never sent is repeated. ``remaining`` is the time left
+        until the deadline. ``elsewhere`` says that another endpoint would take the call: what was never sent goes there
+        at once.
         """
-        if code not in self._codes:
-            return RetryRefused(f"{code.name} is not retried")
+        if not self._may_pass(error, attempt):
+            return RetryRefused(f"{error.code.name} is not retried", answer=True)
         if attempt.sent and not repeatable:
             return RetryRefused("it may have been executed, and the contract does not say that repeating is safe")
         state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # only its numbers are read
-        state.attempt_number = attempt.number
+        state.attempt_number = number
         if self._stop(state):
             return RetryRefused("all attempts were made")
-        pushed_back = pushback(attempt.trailers)
-        if pushed_back is not None and pushed_back < 0:
+        delay = pushback(attempt.trailers)
+        if delay is not None and delay < 0:
             return RetryRefused("the server asked for no retry")
-        delay = self._wait(state) * self._uniform() if pushed_back is None else pushed_back
+        if delay is None:
+            delay = 0.0 if elsewhere and not attempt.sent else self._wait(state) * self._uniform()
         if remaining is not None and delay >= remaining:
             return RetryRefused("the deadline leaves no time for another attempt", out_of_time=True)
         return delay
+
+    def _may_pass(self, error: CarrickError, attempt: Attempt) -> bool:
+        """Say whether another attempt may end otherwise.
+
+        A contract's codes speak of answers. An attempt that ran out of its own time, and one that was refused here and
+        never sent, may be tried again whatever they say; so may one that the peer refused with the time to come back.
+        """
+        if error.code in self._codes:
+            return True
+        if isinstance(error, DeadlineError):
+            return attempt.deadline is not None
+        if isinstance(error, RejectedError):
+            return not attempt.sent
+        return error.code is Code.RESOURCE_EXHAUSTED and pushback(attempt.trailers) is not None
 
 
 def pushback(trailers: Metadata) -> float | None:
@@ -85,49 +120,52 @@ def pushback(trailers: Metadata) -> float | None:
     return None
 
 
-def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], observe: Observer) -> Filter:
+def repeatable(ctx: Context) -> bool:
+    """Say whether executing the call twice does no harm: by contract, or since the server knows its key."""
+    assert ctx.method is not None
+    return ctx.method.repeatable or (ctx.method.keyed and ctx.key is not None)
+
+
+def retry(
+    options: RetryOptions,
+    *,
+    budget: RetryBudget | None,
+    elsewhere: Callable[[Context], bool],
+    clock: Clock,
+    uniform: Callable[[], float],
+    observe: Observer,
+) -> Filter:
     """Make a filter that tries again as :class:`RetryPlan` decides, and re-raises the last error.
 
+    Another attempt for one that was sent takes a retry out of ``budget``, and one out of the call tree's allowance.
     When the deadline leaves no time for another attempt, it raises ``DeadlineError`` from the last error at once.
     Cancelling ends an attempt or a wait immediately. A stream of responses is tried again until its first message; a
-    stream of requests as long as what was read of it is not more than ``options.replay_bytes``.
+    stream of requests (:mod:`carrick.policy.replay`) as long as all that was read of it is kept.
     """
     plan = RetryPlan(options, uniform)
+    permitted = _Permission(plan, budget, observe)
 
     async def retried(request: Any, ctx: Context, service: Service) -> Any:
         assert ctx.method is not None
-        repeatable = ctx.method.repeatable or (ctx.method.keyed and ctx.key is not None)
-        if not (ctx.method.streams_requests and repeatable):
-            return await attempts(request, ctx, service, repeatable)
-        replay: Replay[Any] = Replay(request, options.replay_bytes)
-        try:
-            reply = await attempts(request, ctx, service, repeatable, replay)
-        except BaseException:
-            replay.stop()
-            raise
-        replay.release()
-        if ctx.method.streams_responses:
-            return Concluding(reply, lambda error: replay.stop())
-        replay.stop()
-        return reply
-
-    async def attempts(
-        request: Any, ctx: Context, service: Service, repeatable: bool, replay: Replay[Any] | None = None
-    ) -> Any:
-        assert ctx.method is not None
         while True:
             try:
-                return await service(replay.requests() if replay else request, ctx)
+                return await service(request, ctx)
             except CarrickError as error:
-                attempt = ctx.attempt
+                attempt = error.attempt or ctx.attempt
                 assert attempt is not None
+                now = clock.monotonic()
                 delay = plan.after(
-                    error.code,
+                    error,
                     attempt,
-                    repeatable=repeatable and (replay is None or replay.whole),
-                    remaining=ctx.remaining(clock.monotonic()),
+                    number=len(ctx.call.attempts),
+                    repeatable=repeatable(ctx) and not (isinstance(request, Replay) and not request.whole),
+                    remaining=ctx.remaining(now),
+                    elsewhere=elsewhere(ctx),
                 )
+                if isinstance(delay, float):
+                    delay = permitted.after(attempt, ctx, delay, now)
                 if isinstance(delay, RetryRefused):
+                    permitted.report(attempt, ctx, delay)
                     if delay.out_of_time:
                         raise DeadlineError(
                             f"{ctx.method.full_name}: {delay.reason} after attempt {attempt.number}: {error}",
@@ -140,3 +178,47 @@ def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], 
             ctx = ctx.new_attempt(AttemptKind.RETRY)
 
     return retried
+
+
+class _Permission:
+    """Takes a retry out of what bounds all of them: the budget of a service's calls, the allowance of a call tree."""
+
+    def __init__(self, plan: RetryPlan, budget: RetryBudget | None, observe: Observer) -> None:
+        self._plan = plan
+        self._budget = budget
+        self._observe = observe
+
+    def after(self, attempt: Attempt, ctx: Context, delay: float, now: float) -> float | RetryRefused:
+        """Return the delay, or why there is no retry. One for an attempt never sent adds no load, and is free."""
+        if not attempt.sent:
+            return delay
+        allowance = self._allowance(attempt, ctx)
+        if allowance.left <= 0:
+            return RetryRefused("the retries of the whole call tree were made")
+        if self._budget is not None and not self._budget.withdraw(now):
+            return RetryRefused(self._budget.refusal(now))
+        allowance.spend()
+        return delay
+
+    def report(self, attempt: Attempt, ctx: Context, refused: RetryRefused) -> None:
+        """Tell why there is no other attempt, and note on the last one what the callers of this service have left."""
+        if attempt.sent:
+            attempt.retries_left = self._allowance(attempt, ctx).left
+        if not refused.answer:
+            assert ctx.method is not None
+            self._observe(
+                RetryNotMade(
+                    method=ctx.method.full_name,
+                    attempt=attempt.number,
+                    kind=AttemptKind.RETRY.value,
+                    reason=refused.reason,
+                )
+            )
+
+    def _allowance(self, attempt: Attempt, ctx: Context) -> RetryAllowance:
+        """Return the tree's allowance, which begins here where no call above has set one."""
+        if ctx.call.allowance is None:
+            ctx.call.allowance = RetryAllowance(self._plan.max_retries)
+        reported = (parse_allowance(value) for name, value in attempt.trailers if name == RETRIES_LEFT)
+        ctx.call.allowance.learn(next(reported, None))
+        return ctx.call.allowance

@@ -11,7 +11,8 @@ from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, curre
 from carrick.errors import CarrickError, Code
 from carrick.ids import MAX_ID_LENGTH, accepted_id, random_id
 from carrick.method import MethodSpec
-from carrick.policy.deadline import effective_deadline
+from carrick.options import MethodPolicy
+from carrick.policy.deadline import DEFAULT_MARGIN, effective_deadline
 from carrick.service import Service
 from carrick.stream import Requests, close
 
@@ -28,12 +29,21 @@ class _BoundMethod(Generic[Req, Res]):
     idempotency key from it.
     """
 
-    __slots__ = ("_clock", "_method", "_service", "_timeout")
+    __slots__ = ("_clock", "_margin", "_method", "_priority", "_service", "_timeout")
 
-    def __init__(self, method: MethodSpec[Req, Res], service: Service, timeout: float | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        method: MethodSpec[Req, Res],
+        policy: MethodPolicy,
+        service: Service,
+        default_timeout: float | None,
+        clock: Clock,
+    ) -> None:
         self._method = method
         self._service = service
-        self._timeout = timeout
+        self._timeout = policy.timeout or default_timeout
+        self._margin = DEFAULT_MARGIN if policy.deadline_margin is None else policy.deadline_margin
+        self._priority = policy.priority
         self._clock = clock
 
     def _check_request(self, request: Req) -> None:
@@ -73,10 +83,13 @@ class _BoundMethod(Generic[Req, Res]):
                 self._clock.monotonic(),
                 self._timeout if timeout is None else timeout,
                 parent.deadline if parent else None,
+                self._margin,
             ),
             key=key,
             metadata=metadata,
             trace=parent.trace if parent else None,
+            priority=(parent.priority if parent else None) or self._priority,
+            tenant=parent.tenant if parent else None,
             call=call,
             attempt=attempt,
         )

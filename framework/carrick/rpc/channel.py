@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,13 +11,14 @@ from google.protobuf.message import Message
 from carrick.clock import Clock, SystemClock
 from carrick.errors import ConfigurationError
 from carrick.instruments import Instruments
-from carrick.method import MethodKind, MethodSpec
+from carrick.method import MethodKind, MethodSpec, check_policy
 from carrick.observe import Observer, log
-from carrick.options import MethodPolicy
+from carrick.options import MethodPolicy, PolicyOverride, RetryBudgetOptions, override_for
 from carrick.policy.breaker import BreakerState
+from carrick.policy.budget import RetryBudget
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
-from carrick.rpc.endpoint import Endpoint
+from carrick.rpc.endpoint import Endpoint, Load
 from carrick.rpc.transport import GrpcTransport, Transport
 from carrick.service import Service
 from carrick.stacks import client_stack, endpoint_stack
@@ -34,63 +35,70 @@ DEFAULT_TIMEOUT = 10.0
 
 
 class Channel:
-    """Calls to one target, ``host:port``. Make one a target and share it; close it, or use it as a context manager.
+    """Calls to a target, ``host:port``, or to several that serve the same.
 
-    Belongs to the event loop of its first call. ``policy`` takes the place of the contracts' for all clients on the
-    channel, part by part. ``uniform`` gives the random numbers for jitter, from 0 up to 1.
-    ``transport`` takes the place of a gRPC connection to the target, as fakes in tests do.
+    Make one a target and share it; close it, or use it as a context manager. It belongs to the event loop of its first
+    call. ``policy`` takes the place of the contracts' for all clients on the channel, part by part; a mapping does for
+    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. ``transport`` takes
+    the place of gRPC connections, as fakes in tests do.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
-        policy: MethodPolicy | None = None,
+        policy: PolicyOverride | None = None,
         clock: Clock | None = None,
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
         instruments: Instruments | None = None,
         transport: Transport | None = None,
     ) -> None:
-        if not _TARGET(target):
-            raise ConfigurationError(f"{target!r} is no target; write host:port, for example 127.0.0.1:8080")
-        self.target = target
+        self.targets = _checked(target)
         self._policy = policy
         self._clock = clock or SystemClock()
         self._uniform = uniform
         self._observe = observe
         self._instruments = instruments
-        self._transport = transport or GrpcTransport(target, self._clock)
-        self._breakers: dict[MethodSpec[Any, Any], BreakerState] = {}
+        self._transports = {each: transport or GrpcTransport(each, self._clock) for each in self.targets}
+        self._loads = {each: Load() for each in self.targets}
+        self._breakers: dict[tuple[MethodSpec[Any, Any], str], BreakerState] = {}
+        self._budgets: dict[str, RetryBudget] = {}
 
-    def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:
-        """Build the stack of a unary method. Clients of one channel share the breaker of a method."""
-        service, timeout = self._stack(method, policy, MethodKind.UNARY)
-        return UnaryCall(method, service, timeout or DEFAULT_TIMEOUT, self._clock)
+    def unary(self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None) -> UnaryCall[Req, Res]:
+        """Build the stack of a unary method. Clients of one channel share breakers, and budgets of a service."""
+        return UnaryCall(*self._bind(method, policy, MethodKind.UNARY), DEFAULT_TIMEOUT, self._clock)
 
     def client_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ClientStreamCall[Req, Res]:
         """Build the stack of a client-streaming method. It has no deadline unless one is given or inherited."""
-        return ClientStreamCall(method, *self._stack(method, policy, MethodKind.CLIENT_STREAM), self._clock)
+        return ClientStreamCall(*self._bind(method, policy, MethodKind.CLIENT_STREAM), None, self._clock)
 
     def server_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ServerStreamCall[Req, Res]:
         """Build the stack of a server-streaming method. It has no deadline unless one is given or inherited."""
-        return ServerStreamCall(method, *self._stack(method, policy, MethodKind.SERVER_STREAM), self._clock)
+        return ServerStreamCall(*self._bind(method, policy, MethodKind.SERVER_STREAM), None, self._clock)
 
-    def bidi_stream(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> BidiStreamCall[Req, Res]:
+    def bidi_stream(
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
+    ) -> BidiStreamCall[Req, Res]:
         """Build the stack of a bidirectional method. It has no deadline unless one is given or inherited."""
-        return BidiStreamCall(method, *self._stack(method, policy, MethodKind.BIDI_STREAM), self._clock)
+        return BidiStreamCall(*self._bind(method, policy, MethodKind.BIDI_STREAM), None, self._clock)
 
-    def breaker(self, method: MethodSpec[Any, Any]) -> BreakerState | None:
-        """Return the state of a bound method's breaker, or None when it has none."""
-        return self._breakers.get(method)
+    def breaker(self, method: MethodSpec[Any, Any], target: str | None = None) -> BreakerState | None:
+        """Return the state of a bound method's breaker for a target, or for the first; None when it has none."""
+        return self._breakers.get((method, target or self.targets[0]))
+
+    def retry_budget(self, service: str) -> RetryBudget | None:
+        """Return the budget of retries and hedges of a service, by its full name; None when no method has any."""
+        return self._budgets.get(service)
 
     async def close(self) -> None:
-        """Close the connection; calls under way end with ``TransportError``."""
-        await self._transport.close()
+        """Close the connections; calls under way end with ``TransportError``."""
+        for transport in self._transports.values():
+            await transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,42 +108,65 @@ class Channel:
     ) -> None:
         await self.close()
 
-    def _stack(
-        self, method: MethodSpec[Any, Any], policy: MethodPolicy | None, kind: MethodKind
-    ) -> tuple[Service, float | None]:
-        """Return what stands in front of a method, and the timeout of its calls."""
+    def _bind(
+        self, method: MethodSpec[Req, Res], override: PolicyOverride | None, kind: MethodKind
+    ) -> tuple[MethodSpec[Req, Res], MethodPolicy, Service]:
+        """Return a method, its policy here, and what stands in front of it."""
         if method.kind is not kind:
             raise ConfigurationError(
                 f"{method.full_name} is {method.kind.value}: bind it with Channel.{method.kind.value}()"
             )
-        effective = method.policy.overridden_by(self._policy).overridden_by(policy)
+        policy = method.policy
+        for each in (self._policy, override):
+            policy = policy.overridden_by(override_for(each, method))
+        check_policy(method, policy)
+        balancer = Balancer([self._endpoint(method, policy, target) for target in self.targets], self._uniform)
         service = client_stack(
-            Balancer([self._endpoint(method, effective)]),
-            effective,
+            balancer,
+            method,
+            policy,
+            budget=self._budget(method, policy),
+            elsewhere=balancer.elsewhere,
             clock=self._clock,
             uniform=self._uniform,
             observe=self._observe,
             instruments=self._instruments,
         )
-        return service, effective.timeout
+        return method, policy, service
 
-    def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> Endpoint:
+    def _budget(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> RetryBudget | None:
+        options = RetryBudgetOptions() if policy.retry_budget is None else policy.retry_budget
+        if not options or not (policy.retry or policy.hedge):
+            return None
+        return self._budgets.setdefault(method.service, RetryBudget(options))
+
+    def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy, target: str) -> Endpoint:
         state = None
-        if policy.breaker is not None:
+        if policy.breaker:
             state = self._breakers.setdefault(
-                method, BreakerState(policy.breaker, name=f"{method.full_name} {self.target}")
+                (method, target), BreakerState(policy.breaker, name=f"{method.full_name} {target}")
             )
         service = endpoint_stack(
-            self._transport.service(method),
+            self._transports[target].service(method),
             state,
-            endpoint=self.target,
+            endpoint=target,
             clock=self._clock,
             observe=self._observe,
         )
-        return Endpoint(self.target, service, _admits(state, self._clock))
+        return Endpoint(target, service, _admits(state, self._clock), self._loads[target])
 
 
 def _admits(state: BreakerState | None, clock: Clock) -> Callable[[], bool]:
     if state is None:
         return lambda: True
     return lambda: state.admits(clock.monotonic())
+
+
+def _checked(target: str | Sequence[str]) -> tuple[str, ...]:
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    for each in targets:
+        if not _TARGET(each):
+            raise ConfigurationError(f"{each!r} is no target; write host:port, for example 127.0.0.1:8080")
+    if not targets or len(set(targets)) < len(targets):
+        raise ConfigurationError("a channel needs one target or more, and each of them once")
+    return targets

@@ -1,11 +1,18 @@
 """One place where a method can be called."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from carrick.service import Service
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "Load"]
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """What is under way at a target, whichever methods are called."""
+
+    running: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,3 +23,4 @@ class Endpoint:
     service: Service
     admits: Callable[[], bool]
     """Whether a call would be let through now: false while its circuit is open."""
+    load: Load = field(default_factory=Load)

@@ -12,7 +12,7 @@ from carrick.method import MethodSpec
 from carrick.options import Priority
 from carrick.trace import Trace
 
-__all__ = ["check_metadata", "context_from", "metadata_for"]
+__all__ = ["check_metadata", "context_from", "metadata_for", "retries_left"]
 
 CORRELATION = "x-correlation-id"
 CAUSATION = "x-causation-id"
@@ -29,6 +29,7 @@ _OURS = frozenset(
     {CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, PRIORITY, TENANT, RETRY_BUDGET, "user-agent"}
 )
 
+_MAX_CAUSES = 10
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[ -~]*")
 _PAIRS = ([str, str], [str, bytes])
@@ -98,6 +99,18 @@ def context_from(
         tenant=accepted_id(words.get(TENANT)),
         call=call,
     )
+
+
+def retries_left(error: BaseException) -> Metadata:
+    """Return what tells a caller how many retries are left, where an error came of a call that was retried below."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, CarrickError) and cause.attempt is not None and cause.attempt.retries_left is not None:
+            return ((RETRY_BUDGET, str(cause.attempt.retries_left)),)
+        cause = cause.__cause__ or cause.__context__
+    return ()
 
 
 def check_metadata(metadata: Any) -> None:

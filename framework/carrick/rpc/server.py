@@ -21,7 +21,7 @@ from carrick.instruments import Instruments
 from carrick.method import MethodKind, MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
-from carrick.rpc.metadata import check_metadata, context_from
+from carrick.rpc.metadata import check_metadata, context_from, retries_left
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
@@ -309,7 +309,7 @@ async def _abort(
     trailers: tuple[tuple[str, str | bytes], ...] = (),
 ) -> Any:
     answer = answer_for(error, correlation_id)
-    await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers))
+    await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers, *retries_left(error)))
 
 
 def _log_failure(method: str, error: BaseException) -> None:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from carrick.cancellation import cancelled
 from carrick.context import Attempt
-from carrick.errors import Code
+from carrick.errors import Code, DeadlineError
 from carrick.method import MethodSpec
 from carrick.rpc.status import raise_ended
 from carrick.stream import check_streamed, close, report
@@ -99,8 +99,23 @@ class Responses:
         self._first: Any = None
         self._ended = False
 
-    async def begun(self) -> Self:
-        """Wait for the first response, or the end, and raise what comes in their place."""
+    async def begun(self, patience: float | None) -> Self:
+        """Wait for the first response, or the end, and raise what comes in their place.
+
+        After ``patience`` seconds that is ``DeadlineError``.
+        """
+        if patience is None:
+            return await self._begin()
+        try:
+            async with asyncio.timeout(patience) as first:
+                return await self._begin()
+        except TimeoutError:
+            if not first.expired():
+                raise
+            self._attempt.code = Code.DEADLINE_EXCEEDED
+            raise DeadlineError(f"{self._method}: no response came in time", attempt=self._attempt) from None
+
+    async def _begin(self) -> Self:
         with suppress(StopAsyncIteration):
             self._first = await self._next()
         return self

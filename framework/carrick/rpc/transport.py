@@ -114,7 +114,8 @@ class GrpcTransport:
 
         async def send(request: Any, ctx: Context) -> Any:
             assert ctx.attempt is not None
-            return await Responses(begin(ctx, method.encode_request(request)), None, ctx.attempt, method).begun()
+            responses = Responses(begin(ctx, method.encode_request(request)), None, ctx.attempt, method)
+            return await responses.begun(self._patience(ctx))
 
         return send
 
@@ -124,7 +125,8 @@ class GrpcTransport:
         async def send(requests: Any, ctx: Context) -> Any:
             assert ctx.attempt is not None
             call = begin(ctx)
-            return await Responses(call, RequestSender(call, requests, method), ctx.attempt, method).begun()
+            responses = Responses(call, RequestSender(call, requests, method), ctx.attempt, method)
+            return await responses.begun(self._patience(ctx))
 
         return send
 
@@ -139,7 +141,8 @@ class GrpcTransport:
             nonlocal invoke
             attempt = ctx.attempt
             assert attempt is not None
-            timeout = ctx.remaining(self._clock.monotonic())
+            now = self._clock.monotonic()
+            timeout = ctx.remaining(now) if method.streams_responses else ctx.remaining_for_response(now)
             if timeout is not None and timeout <= 0:
                 raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=attempt)
             if self._closed:
@@ -151,6 +154,11 @@ class GrpcTransport:
             return invoke(*request, timeout=timeout, metadata=metadata)
 
         return begin
+
+    def _patience(self, ctx: Context) -> float | None:
+        """Return the seconds that an attempt has until its first response, where it has less than the call."""
+        assert ctx.attempt is not None
+        return None if ctx.attempt.deadline is None else ctx.attempt.deadline - self._clock.monotonic()
 
     def _connect(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -50,7 +50,7 @@ class _FakeMethod(Generic[Req, Res]):
         """Never answer: the call ends at its deadline, or when it is cancelled."""
 
         async def hang(request: Any, ctx: Context, clock: Clock) -> AsyncIterator[Any]:
-            remaining = ctx.remaining(clock.monotonic())
+            remaining = ctx.remaining_for_response(clock.monotonic())
             if remaining is None:
                 await asyncio.Event().wait()
             else:
@@ -280,6 +280,7 @@ class _Answering(Generic[Res]):
         self._method = method
         self._clock = clock
         self._first: Res | None = None
+        self._begun = False
 
     async def only(self) -> Res:
         """Return the one response, and mark the attempt as answered."""
@@ -292,6 +293,7 @@ class _Answering(Generic[Res]):
         """Wait for the first response, or the end."""
         with suppress(StopAsyncIteration):
             self._first = await self._next()
+        self._begun = True
         return self
 
     def __aiter__(self) -> "_Answering[Res]":
@@ -309,7 +311,7 @@ class _Answering(Generic[Res]):
 
     async def _next(self) -> Res:
         try:
-            async with asyncio.timeout(self._ctx.remaining(self._clock.monotonic())) as deadline:
+            async with asyncio.timeout(self._remaining(self._clock.monotonic())) as deadline:
                 return self._copy(await self._responses.__anext__())
         except TimeoutError:
             await self.aclose()
@@ -323,6 +325,10 @@ class _Answering(Generic[Res]):
         except BaseException:
             await self.aclose()
             raise
+
+    def _remaining(self, now: float) -> float | None:
+        """Return the seconds left for the next response: the first one has those of the attempt."""
+        return self._ctx.remaining(now) if self._begun else self._ctx.remaining_for_response(now)
 
     def _copy(self, reply: Res) -> Res:
         if not isinstance(reply, self._method.response):

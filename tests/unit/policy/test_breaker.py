@@ -285,9 +285,9 @@ async def test_each_change_is_observed_once() -> None:
     await _call(_stack(state, Scripted(), clock, seen), 3)
 
     assert seen.observations == [
-        BreakerOpened(method=_NAME, endpoint="host:1", calls=4, failures=4),
+        BreakerOpened(method=_NAME, endpoint="host:1", calls=4, failures=4, slow=0),
         BreakerHalfOpened(method=_NAME, endpoint="host:1"),
-        BreakerOpened(method=_NAME, endpoint="host:1", calls=1, failures=1),
+        BreakerOpened(method=_NAME, endpoint="host:1", calls=1, failures=1, slow=0),
         BreakerHalfOpened(method=_NAME, endpoint="host:1"),
         BreakerClosed(method=_NAME, endpoint="host:1"),
     ]

@@ -1,7 +1,7 @@
 import pytest
 
 from carrick import Code, Context, DeadlineError
-from carrick.policy.deadline import effective_deadline, refuse_expired
+from carrick.policy.deadline import DEFAULT_MARGIN, bound_attempts, effective_deadline, refuse_expired
 from carrick.service import stack
 from carrick.testing import FakeClock
 from tests.unit.calls import PLAIN, REPLY, REQUEST, Scripted, first_attempt
@@ -13,7 +13,14 @@ from tests.unit.calls import PLAIN, REPLY, REQUEST, Scripted, first_attempt
 )
 def test_the_earlier_deadline_wins(timeout: float | None, inherited: float | None, expected: float | None) -> None:
     """A call ends with its own timeout or with what it was made for, whichever comes first."""
-    assert effective_deadline(100.0, timeout, inherited) == expected
+    assert effective_deadline(100.0, timeout, inherited, margin=0.0) == expected
+
+
+def test_an_inherited_deadline_is_shortened_by_the_margin() -> None:
+    """What was called needs time to answer; the margin takes nothing from the call's own timeout."""
+    assert effective_deadline(100.0, 9.0, 105.0, margin=0.5) == 104.5
+    assert effective_deadline(100.0, 2.0, 105.0, margin=0.5) == 102.0
+    assert effective_deadline(100.0, None, 105.0) == pytest.approx(105.0 - DEFAULT_MARGIN)
 
 
 @pytest.mark.parametrize("deadline", [None, 100.001])
@@ -50,3 +57,36 @@ def test_the_wall_clock_does_not_matter() -> None:
     clock = FakeClock(start=100.0, epoch=0.0)
 
     assert Context(PLAIN, deadline=effective_deadline(clock.monotonic(), 1.0, None)).remaining(100.0) == 1.0
+
+
+async def _attempted(timeout: float | None, min_remaining: float | None, deadline: float | None) -> Context:
+    transport = Scripted()
+    ctx = first_attempt(deadline=deadline)
+    await stack(transport, bound_attempts(timeout, min_remaining, clock=FakeClock(start=100.0)))(REQUEST, ctx)
+    return ctx
+
+
+@pytest.mark.parametrize(
+    ("timeout", "deadline", "expected"),
+    [(1.0, None, 101.0), (1.0, 105.0, 101.0), (1.0, 100.5, None), (None, 105.0, None)],
+)
+async def test_an_attempt_has_a_deadline_of_its_own(
+    timeout: float | None, deadline: float | None, expected: float | None
+) -> None:
+    """Where it comes before the call's; it bounds the response, and the call's stays what it was."""
+    ctx = await _attempted(timeout, None, deadline)
+    assert ctx.attempt is not None
+    assert ctx.attempt.deadline == expected
+    assert ctx.deadline == deadline
+
+
+@pytest.mark.parametrize(("deadline", "sent"), [(None, True), (100.25, True), (100.2, False), (99.0, False)])
+async def test_an_attempt_that_cannot_finish_is_not_sent(deadline: float | None, sent: bool) -> None:
+    """The error says what is needed and what is left, and that nothing was sent."""
+    if sent:
+        await _attempted(None, 0.25, deadline)
+        return
+    with pytest.raises(DeadlineError, match=r"was not sent: it needs 0\.25 s, and 0(\.2)? s are left") as caught:
+        await _attempted(None, 0.25, deadline)
+    assert caught.value.attempt is not None
+    assert not caught.value.attempt.sent

@@ -14,11 +14,16 @@ from carrick import (
     IdempotencyLevel,
     Metadata,
     MethodKind,
+    RejectedError,
+    RetryBudgetOptions,
     RetryOptions,
 )
-from carrick.observe import RetryScheduled
-from carrick.policy.retry import PUSHBACK, RetryPlan, RetryRefused, pushback, retry
-from carrick.service import Service, stack
+from carrick.allowance import RetryAllowance
+from carrick.observe import RetryNotMade, RetryScheduled
+from carrick.policy.budget import RetryBudget
+from carrick.policy.replay import keep_requests, read_kept
+from carrick.policy.retry import PUSHBACK, RETRIES_LEFT, RetryPlan, RetryRefused, pushback, retry
+from carrick.service import Filter, Service, stack
 from carrick.testing import FakeClock
 from tests.unit.calls import (
     KEYED,
@@ -39,23 +44,32 @@ from tests.unit.streams import Item, item, items, numbers, streaming
 _OPTIONS = RetryOptions(max_attempts=4, initial_backoff=0.1, max_backoff=0.35, multiplier=2.0)
 
 
-def _attempt(number: int = 1, *, sent: bool = True, trailers: Metadata = ()) -> Attempt:
+def _attempt(number: int = 1, *, sent: bool = True, trailers: Metadata = (), deadline: float | None = None) -> Attempt:
     attempt = Attempt(number, AttemptKind.FIRST)
     attempt.sent = sent
+    attempt.deadline = deadline
     attempt.trailers = trailers
     return attempt
 
 
 def _after(
-    code: Code = Code.UNAVAILABLE,
+    error: Code | CarrickError = Code.UNAVAILABLE,
     attempt: Attempt | None = None,
     *,
     repeatable: bool = True,
     remaining: float | None = None,
     uniform: float = 1.0,
+    elsewhere: bool = False,
 ) -> float | RetryRefused:
-    plan = RetryPlan(_OPTIONS, fixed(uniform))
-    return plan.after(code, attempt or _attempt(), repeatable=repeatable, remaining=remaining)
+    attempt = attempt or _attempt()
+    return RetryPlan(_OPTIONS, fixed(uniform)).after(
+        error if isinstance(error, CarrickError) else CarrickError(error, "as told"),
+        attempt,
+        number=attempt.number,
+        repeatable=repeatable,
+        remaining=remaining,
+        elsewhere=elsewhere,
+    )
 
 
 @pytest.mark.parametrize(("number", "bound"), [(1, 0.1), (2, 0.2), (3, 0.35)])
@@ -69,10 +83,11 @@ def test_the_bound_does_not_overflow() -> None:
     """A late attempt with a large multiplier waits for the greatest time."""
     plan = RetryPlan(RetryOptions(max_attempts=100, multiplier=1e10, max_backoff=2.0), fixed(1.0))
 
-    assert plan.after(Code.UNAVAILABLE, _attempt(99), repeatable=True, remaining=None) == 2.0
+    error = CarrickError(Code.UNAVAILABLE, "as told")
+    assert plan.after(error, _attempt(99), number=99, repeatable=True, remaining=None) == 2.0
 
 
-@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize("code", set(Code) - {Code.OK})
 def test_only_the_given_codes_are_retried(code: Code) -> None:
     """By default UNAVAILABLE and ABORTED may pass, nothing else."""
     outcome = _after(code)
@@ -80,7 +95,7 @@ def test_only_the_given_codes_are_retried(code: Code) -> None:
     if code in (Code.UNAVAILABLE, Code.ABORTED):
         assert outcome == 0.1
     else:
-        assert outcome == RetryRefused(f"{code.name} is not retried")
+        assert outcome == RetryRefused(f"{code.name} is not retried", answer=True)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +177,40 @@ def test_a_pushback_beyond_the_deadline_is_out_of_time() -> None:
     assert outcome.out_of_time
 
 
-def _stack(service: Service, clock: FakeClock, seen: Seen | None = None) -> Service:
-    return stack(service, retry(_OPTIONS, clock=clock, uniform=half, observe=seen or Seen()))
+@pytest.mark.parametrize(
+    ("error", "attempt", "retried"),
+    [
+        (DeadlineError("late"), _attempt(), False),
+        (DeadlineError("late"), _attempt(deadline=1.0), True),
+        (CarrickError(Code.RESOURCE_EXHAUSTED, "shed"), _attempt(), False),
+        (CarrickError(Code.RESOURCE_EXHAUSTED, "shed"), _attempt(trailers=((PUSHBACK, "20"),)), True),
+        (RejectedError(Code.RESOURCE_EXHAUSTED, "full"), _attempt(sent=False), True),
+        (RejectedError(Code.RESOURCE_EXHAUSTED, "full"), _attempt(), False),
+    ],
+)
+def test_what_is_retried_whatever_the_codes(error: CarrickError, attempt: Attempt, retried: bool) -> None:
+    """An attempt that ran out of its own time, one refused with the time to come back, and one refused here unsent."""
+    assert isinstance(_after(error, attempt), float) is retried
+
+
+@pytest.mark.parametrize(("sent", "elsewhere", "delay"), [(False, True, 0.0), (False, False, 0.1), (True, True, 0.1)])
+def test_what_was_never_sent_goes_to_another_endpoint_at_once(sent: bool, elsewhere: bool, delay: float) -> None:
+    """There is nothing to wait for: the other endpoint has refused nothing yet."""
+    assert _after(attempt=_attempt(sent=sent), elsewhere=elsewhere) == delay
+
+
+def _retry(
+    options: RetryOptions = _OPTIONS,
+    *,
+    clock: FakeClock,
+    seen: Seen | None = None,
+    budget: RetryBudget | None = None,
+) -> Filter:
+    return retry(options, budget=budget, elsewhere=lambda ctx: False, clock=clock, uniform=half, observe=seen or Seen())
+
+
+def _stack(service: Service, clock: FakeClock, seen: Seen | None = None, budget: RetryBudget | None = None) -> Service:
+    return stack(service, _retry(clock=clock, seen=seen, budget=budget))
 
 
 async def test_a_success_is_returned_at_once() -> None:
@@ -240,10 +287,7 @@ async def test_a_call_that_was_sent_is_not_repeated_unless_the_contract_says_so(
 async def test_a_keyed_method_is_repeated_with_its_key_only(key: str | None, calls: int) -> None:
     """The key is what makes the repetition safe; a call without one is not repeated."""
     endpoint = Scripted(Code.UNAVAILABLE)
-    service = stack(
-        endpoint,
-        retry(RetryOptions(max_attempts=2), clock=FakeClock(autojump=True), uniform=half, observe=Seen()),
-    )
+    service = stack(endpoint, _retry(RetryOptions(max_attempts=2), clock=FakeClock(autojump=True)))
 
     with pytest.raises(CarrickError):
         await service(REQUEST, first_attempt(KEYED, key=key))
@@ -348,6 +392,83 @@ async def test_requests_are_let_go_of_after_the_first_response() -> None:
 
         return replies()
 
-    reply = await _stack(answering, FakeClock())(items(4), first_attempt(talk))
+    service = stack(answering, keep_requests(1000), _retry(clock=FakeClock()), read_kept)
+    reply = await service(items(4), first_attempt(talk))
     assert await numbers(reply) == [0] * 3
     assert held == [0] * 3
+
+
+async def test_a_retry_that_the_budget_does_not_pay_for_is_not_made() -> None:
+    """The last error is raised, and an observer hears why there was no other attempt."""
+    clock, seen = FakeClock(autojump=True), Seen()
+    budget = RetryBudget(RetryBudgetOptions(ratio=0.0, per_second=0.1, window=10.0))
+    endpoint = Scripted(Code.UNAVAILABLE)
+
+    with pytest.raises(CarrickError, match="as told"):
+        await _stack(endpoint, clock, seen, budget)(REQUEST, first_attempt(REPEATABLE))
+
+    assert endpoint.calls == 2
+    assert seen.observations[-1] == RetryNotMade(
+        method="test.v1.Tests/Repeatable",
+        attempt=2,
+        kind="retry",
+        reason="the retry budget is spent: 1 retries and hedges beside 0 calls",
+    )
+
+
+async def test_what_was_never_sent_costs_no_budget() -> None:
+    """A refusal of our own has loaded nobody."""
+    clock = FakeClock(autojump=True)
+    budget = RetryBudget(RetryBudgetOptions(ratio=0.0, per_second=0.0))
+    ctx = first_attempt(REPEATABLE)
+
+    assert await _stack(Scripted(rejected(), Code.OK), clock, budget=budget)(REQUEST, ctx) == REPLY
+    assert ctx.call.allowance is None
+
+
+async def test_retries_are_taken_out_of_what_the_calls_above_allow() -> None:
+    """Two retries are left to the call tree: there are two, and then none."""
+    clock, seen, endpoint = FakeClock(autojump=True), Seen(), Scripted(Code.UNAVAILABLE)
+    ctx = first_attempt(REPEATABLE)
+    ctx.call.allowance = RetryAllowance(2)
+
+    with pytest.raises(CarrickError) as caught:
+        await _stack(endpoint, clock, seen)(REQUEST, ctx)
+
+    assert endpoint.calls == 3
+    assert caught.value.attempt is not None
+    assert caught.value.attempt.retries_left == 0
+    assert seen.names == ["RetryScheduled", "RetryScheduled", "RetryNotMade"]
+
+
+async def test_retries_that_were_made_below_are_not_made_here() -> None:
+    """An attempt that says that nothing is left ends the call: its service has tried for us."""
+    clock = FakeClock(autojump=True)
+    endpoint = Scripted(Code.UNAVAILABLE, trailers=((RETRIES_LEFT, "0"),))
+    ctx = first_attempt(REPEATABLE)
+
+    with pytest.raises(CarrickError):
+        await _stack(endpoint, clock)(REQUEST, ctx)
+
+    assert endpoint.calls == 1
+    assert ctx.attempt is not None
+    assert ctx.attempt.retries_left == 0
+
+
+@pytest.mark.parametrize(("reported", "calls"), [("1", 2), ("100", 4), ("-1", 4), ("many", 4), ("0" * 500, 4)])
+async def test_what_a_peer_says_is_left_is_read_with_care(reported: str, calls: int) -> None:
+    """It can only take retries away, and nonsense says nothing."""
+    endpoint = Scripted(Code.UNAVAILABLE, trailers=((RETRIES_LEFT, reported),))
+
+    with pytest.raises(CarrickError):
+        await _stack(endpoint, FakeClock(autojump=True))(REQUEST, first_attempt(REPEATABLE))
+
+    assert endpoint.calls == calls
+
+
+async def test_an_answer_is_not_told_to_observers() -> None:
+    """That NOT_FOUND is not tried again surprises nobody."""
+    seen = Seen()
+    with pytest.raises(CarrickError):
+        await _stack(Scripted(Code.NOT_FOUND), FakeClock(), seen)(REQUEST, first_attempt(REPEATABLE))
+    assert seen.observations == []

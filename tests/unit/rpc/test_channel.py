@@ -25,9 +25,12 @@ _TRACE = Trace("a" * 32, "b" * 16, sampled=True)
 class _Bound:
     """A method bound to a service of the test's own, at time 100, with two seconds for each call."""
 
-    def __init__(self, of: MethodSpec[PlaceOrderRequest, PlaceOrderResponse] = PLAIN) -> None:
+    def __init__(
+        self, of: MethodSpec[PlaceOrderRequest, PlaceOrderResponse] = PLAIN, policy: MethodPolicy | None = None
+    ) -> None:
         self._service = Scripted()
-        self.call = UnaryCall(of, self._service, 2.0, FakeClock(start=100.0))
+        policy = policy or MethodPolicy(deadline_margin=0.0)
+        self.call = UnaryCall(of, policy, self._service, 2.0, FakeClock(start=100.0))
 
     @property
     def ctx(self) -> Context:

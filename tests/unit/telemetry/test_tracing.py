@@ -23,12 +23,11 @@ from carrick import (
     Trace,
     current,
 )
-from carrick.observe import ignore
-from carrick.stacks import client_stack, event_stack, server_stack
+from carrick.stacks import event_stack, server_stack
 from carrick.telemetry.tracing import OpenTelemetry, tracing_from_environment
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_carrick import ORDER_PLACED
-from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Scripted, first_attempt, half
+from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Scripted, client, first_attempt
 from tests.unit.streams import Item, item, numbers, streaming
 
 SAMPLED = Trace("a" * 32, "b" * 16, sampled=True)
@@ -69,14 +68,8 @@ def recorder() -> Iterator[Recorder]:
 
 async def call(recorder: Recorder, transport: Scripted, ctx: Context) -> Any:
     """Make a call through a client's stack."""
-    service = client_stack(
-        transport,
-        MethodPolicy(retry=RetryOptions()),
-        clock=FakeClock(autojump=True),
-        uniform=half,
-        observe=ignore,
-        instruments=recorder.instruments,
-    )
+    policy = MethodPolicy(retry=RetryOptions())
+    service = client(transport, policy, clock=FakeClock(autojump=True), instruments=recorder.instruments)
     return await service(REQUEST, ctx)
 
 
@@ -225,14 +218,7 @@ def streamed(recorder: Recorder, handler: Stages) -> Service:
         return handler(request, ctx)
 
     server = server_stack(begin, WATCH, clock=FakeClock(), claims=None, instruments=recorder.instruments)
-    return client_stack(
-        server,
-        MethodPolicy(),
-        clock=FakeClock(),
-        uniform=half,
-        observe=ignore,
-        instruments=recorder.instruments,
-    )
+    return client(server, MethodPolicy(), of=WATCH, clock=FakeClock(), instruments=recorder.instruments)
 
 
 async def test_a_streams_spans_last_until_its_end(recorder: Recorder) -> None:

@@ -1,0 +1,225 @@
+"""Hedged calls: when an answer is late, ask once more beside, and take the first answer.
+
+After Dean and Barroso, "The Tail at Scale" (CACM 2013). gRPC proposal A6 calls it hedgingPolicy; its core has none for
+Python.
+"""
+
+import asyncio
+from typing import Any
+
+from carrick.cancellation import finish
+from carrick.clock import Clock, Timer
+from carrick.context import AttemptKind, Context
+from carrick.errors import CarrickError
+from carrick.observe import HedgeSent, Observer, RetryNotMade
+from carrick.options import OUTAGES, HedgeOptions
+from carrick.policy.budget import RetryBudget
+from carrick.policy.quantile import SlidingQuantile
+from carrick.policy.replay import Replay
+from carrick.policy.retry import pushback, repeatable
+from carrick.service import Filter, Service
+from carrick.stream import close
+
+__all__ = ["Lateness", "hedge"]
+
+
+class Lateness:
+    """When an answer is late: after a fixed time, or later than a share of the latest answers. Pure."""
+
+    def __init__(self, options: HedgeOptions) -> None:
+        self._fixed = options.delay
+        self._min_calls = options.min_calls
+        self._times = SlidingQuantile(options.window, options.quantile)
+
+    def delay(self, now: float) -> float | None:
+        """Return the seconds to wait for an answer before a hedge, or None while too little is known."""
+        return self._fixed if self._fixed is not None else self._times.value(now, self._min_calls)
+
+    def took(self, now: float, seconds: float) -> None:
+        """Note how long an attempt took; one that was cancelled for another's answer, how long it had taken."""
+        if self._fixed is None:
+            self._times.add(now, seconds)
+
+
+def hedge(
+    options: HedgeOptions, lateness: Lateness, *, budget: RetryBudget | None, clock: Clock, observe: Observer
+) -> Filter:
+    """Make a filter that begins another attempt when the answer is late, and answers with the first that comes.
+
+    Only for calls that may be executed twice; each hedge takes a retry out of the budget and of the call tree's
+    allowance. The others are cancelled, and have ended when the call returns. An error that is an answer ends the call;
+    one that speaks against the endpoint does when it is the last. A stream of responses has answered with its first.
+    """
+
+    async def hedged(request: Any, ctx: Context, service: Service) -> Any:
+        begun = clock.monotonic()
+        delay = lateness.delay(begun)
+        if delay is None or not repeatable(ctx):
+            reply = await service(request, ctx)
+            now = clock.monotonic()
+            lateness.took(now, now - begun)
+            return reply
+        race = _Race(request, ctx, service, lateness, clock)
+
+        def late() -> None:
+            """Begin another attempt beside the others, if there may be one, and see when that one is late."""
+            if not race.over and may_hedge(request, ctx):
+                observe(HedgeSent(method=_name(ctx), attempt=len(ctx.call.attempts) + 1, delay=delay))
+                race.begin_beside()
+                if race.hedges < options.max_hedges:
+                    race.timer = clock.call_later(delay, late)
+
+        race.timer = clock.call_later(delay, late)
+        return await race.run()
+
+    def may_hedge(request: Any, ctx: Context) -> bool:
+        """Say whether another attempt may be begun, and take it out of what bounds them."""
+        allowance, now = ctx.call.allowance, clock.monotonic()
+        if isinstance(request, Replay) and not request.whole:
+            reason = "the requests are more than are kept"
+        elif allowance is not None and allowance.left <= 0:
+            reason = "the retries of the whole call tree were made"
+        elif budget is not None and not budget.withdraw(now):
+            reason = budget.refusal(now)
+        else:
+            if allowance is not None:
+                allowance.spend()
+            return True
+        number, kind = len(ctx.call.attempts), AttemptKind.HEDGE.value
+        observe(RetryNotMade(method=_name(ctx), attempt=number, kind=kind, reason=reason))
+        return False
+
+    return hedged
+
+
+class _Race:
+    """Attempts side by side until one has answered: the first runs in the caller's own task, hedges in theirs.
+
+    So a call that is answered in time costs a timer and no task. Where a hedge is first, the first attempt is
+    interrupted as ``asyncio.timeout`` interrupts, which tells that from a cancellation by the caller.
+    """
+
+    def __init__(self, request: Any, ctx: Context, service: Service, lateness: Lateness, clock: Clock) -> None:
+        self._request = request
+        self._ctx = ctx
+        self._service = service
+        self._lateness = lateness
+        self._clock = clock
+        self._interruption = asyncio.timeout(None)
+        self._first_runs = True
+        self._hedges: dict[asyncio.Task[Any], Context] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._answered: asyncio.Task[Any] | None = None
+        self._failure: CarrickError | None = None
+        self._stopped = False
+        self.timer: Timer | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether no more attempts are to be begun: one has answered, all have failed, or a server asked for none."""
+        return self._stopped or self._answered is not None or not (self._first_runs or self._running)
+
+    @property
+    def hedges(self) -> int:
+        """How many there were."""
+        return len(self._hedges)
+
+    def begin_beside(self) -> None:
+        """Begin a hedge."""
+        ctx = self._ctx.new_attempt(AttemptKind.HEDGE)
+        task = asyncio.create_task(self._timed(ctx))
+        self._hedges[task] = ctx
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def run(self) -> Any:
+        """Return the first answer, or raise the last error. Nothing runs any more then."""
+        try:
+            reply = await self._race()
+            await finish(self._end())
+        except BaseException:
+            await finish(self._abandon())
+            raise
+        return reply
+
+    async def _race(self) -> Any:
+        try:
+            async with self._interruption:
+                reply = await self._timed(self._ctx)
+                self._ctx.call.winner = self._ctx.attempt
+                return reply
+        except TimeoutError:
+            if not self._interruption.expired():
+                raise
+        except CarrickError as error:
+            if not _may_be_outdone(error):
+                raise
+            self._fail(error)
+        finally:
+            self._first_runs = False
+        while self._answered is None:
+            if not self._running:
+                assert self._failure is not None
+                raise self._failure
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        return self._answered.result()
+
+    async def _timed(self, ctx: Context) -> Any:
+        """Make an attempt, and note how long it took, even when it was cancelled.
+
+        Leaving that out would make answers seem faster the more calls are hedged.
+        """
+        begun = self._clock.monotonic()
+        try:
+            return await self._service(self._request, ctx)
+        finally:
+            now = self._clock.monotonic()
+            self._lateness.took(now, now - begun)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """Take note of how a hedge ended."""
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or self._answered is not None:
+            return
+        if isinstance(error, CarrickError) and _may_be_outdone(error):
+            self._fail(error)
+            return
+        self._answered = task
+        self._ctx.call.winner = self._hedges[task].attempt
+        if self._first_runs:
+            self._interruption.reschedule(asyncio.get_running_loop().time())
+
+    def _fail(self, error: CarrickError) -> None:
+        self._failure = error
+        asked = pushback(error.attempt.trailers) if error.attempt is not None else None
+        self._stopped = self._stopped or (asked is not None and asked < 0)
+
+    async def _end(self) -> None:
+        """Cancel what still runs, wait until it has ended, and close what it was answered with meanwhile."""
+        if self.timer is not None:
+            self.timer.cancel()
+        losers = [task for task in self._hedges if task is not self._answered]
+        for task in losers:
+            task.cancel()
+        if losers:
+            await asyncio.wait(losers)
+        for task in losers:
+            if not task.cancelled() and task.exception() is None:
+                await close(task.result())
+
+    async def _abandon(self) -> None:
+        """End everything, the answer too, which nobody gets."""
+        await self._end()
+        if self._answered is not None and self._answered.exception() is None:
+            await close(self._answered.result())
+
+
+def _may_be_outdone(error: BaseException) -> bool:
+    """Say whether another attempt's answer would be better than this error."""
+    return isinstance(error, CarrickError) and error.code in OUTAGES
+
+
+def _name(ctx: Context) -> str:
+    assert ctx.method is not None
+    return ctx.method.full_name
