@@ -5,7 +5,17 @@ from carrick.allowance import RetryAllowance, parse_allowance
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("0", 0), ("3", 3), ("100", 100), ("999", 100), ("1000", None), ("-1", None), ("", None), ("٣", None), (b"3", None)],
+    [
+        ("0", 0),
+        ("3", 3),
+        ("100", 100),
+        ("999", 100),
+        ("1000", None),
+        ("-1", None),
+        ("", None),
+        ("٣", None),
+        (b"3", None),
+    ],
 )
 def test_what_a_peer_sent_is_read_with_care(value: object, expected: int | None) -> None:
     """A small number in ASCII digits, or nothing."""

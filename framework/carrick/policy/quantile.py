@@ -14,7 +14,7 @@ _BUCKETS = 400
 
 
 class SlidingQuantile:
-    """Quantiles of times in a sliding window, at most 5 % too high. Pure; times are seconds, from 10 µs to 50 minutes.
+    """Quantiles of times in a sliding window, at most 5 % too high. Pure; times are seconds, from 10 µs to 49 minutes.
 
     Counts in buckets whose bounds grow by 5 %, as HDR histograms and DDSketch do. A quantile is looked for at most once
     in a hundredth of the window, and remembered.

@@ -39,7 +39,7 @@ def test_times_out_of_all_bounds_are_counted_at_the_ends() -> None:
         sliding.add(2.0, 1e9)
     found = sliding.value(2.0, 1)
     assert found is not None
-    assert found > 3000
+    assert found > 2900
 
 
 def test_the_quantile_is_remembered_for_a_hundredth_of_the_window() -> None:
