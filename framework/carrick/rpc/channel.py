@@ -39,8 +39,8 @@ class Channel:
 
     Make one a target and share it; close it, or use it as a context manager. It belongs to the event loop of its first
     call. ``policy`` takes the place of the contracts' for all clients on the channel, part by part; a mapping does for
-    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. ``transport`` takes
-    the place of gRPC connections, as fakes in tests do.
+    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. ``connect`` makes the
+    connection to a target, gRPC's unless told, as fakes in tests do.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Channel:
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
         instruments: Instruments | None = None,
-        transport: Transport | None = None,
+        connect: Callable[[str, Clock], Transport] = GrpcTransport,
     ) -> None:
         self.targets = _checked(target)
         self._policy = policy
@@ -60,7 +60,7 @@ class Channel:
         self._uniform = uniform
         self._observe = observe
         self._instruments = instruments
-        self._transports = {each: transport or GrpcTransport(each, self._clock) for each in self.targets}
+        self._transports = {each: connect(each, self._clock) for each in self.targets}
         self._loads = {each: Load() for each in self.targets}
         self._breakers: dict[tuple[MethodSpec[Any, Any], str], BreakerState] = {}
         self._budgets: dict[str, RetryBudget] = {}

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from carrick.clock import Clock, SystemClock
+from carrick.clock import Clock
 from carrick.context import Attempt, Context
 from carrick.errors import CarrickError, Code, DeadlineError, RejectedError, RemoteError, TransportError
 from carrick.method import MethodSpec
@@ -224,7 +224,7 @@ class FakeBidiStream(_ManyRequests[Req, Res]):
 
 def fake_channel(*methods: _FakeMethod[Any, Any], clock: Clock | None = None) -> Channel:
     """Return a channel whose calls these methods answer, in memory. Policies measure time by ``clock``."""
-    return Channel("fake:0", clock=clock, transport=_FakeTransport(methods, clock or SystemClock()))
+    return Channel("fake:0", clock=clock, connect=lambda target, clock: _FakeTransport(methods, clock))
 
 
 class _FakeTransport:
