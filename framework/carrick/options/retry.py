@@ -14,7 +14,7 @@ class RetryOptions(Part):
     """Try again: exponential backoff with full jitter (gRPC proposal A6; AWS, "Exponential Backoff And Jitter")."""
 
     max_attempts: int = 4
-    """Tries in all, the first one included. 1 turns retries off."""
+    """Tries in all, the first one included, hedges not. 1 turns retries off."""
     initial_backoff: float = 0.05
     """Upper bound of the wait before the second attempt, in seconds."""
     max_backoff: float = 1.0

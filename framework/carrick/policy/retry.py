@@ -69,7 +69,7 @@ class RetryPlan:
     ) -> float | RetryRefused:
         """Return the seconds to wait before the next attempt, or why there is none.
 
-        ``attempt`` failed with ``error``; it was the call's ``number``-th. ``repeatable`` says that executing the call
+        ``attempt`` failed with ``error``; it was the ``number``-th, hedges not counted. ``repeatable`` says that executing the call
         twice does no harm; without it only an attempt that was never sent is repeated. ``remaining`` is the time left
         until the deadline. ``elsewhere`` says that another endpoint would take the call: what was never sent goes there
         at once.
@@ -157,7 +157,7 @@ def retry(
                 delay = plan.after(
                     error,
                     attempt,
-                    number=len(ctx.call.attempts),
+                    number=sum(each.kind is not AttemptKind.HEDGE for each in ctx.call.attempts),
                     repeatable=repeatable(ctx) and not (isinstance(request, Replay) and not request.whole),
                     remaining=ctx.remaining(now),
                     elsewhere=elsewhere(ctx),

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next timer: minutes of a simulation take seconds, and always the same course."""
+"""An event loop whose time jumps to the next timer: a simulation of minutes takes seconds, and is always the same."""
 
 import asyncio
 import selectors
