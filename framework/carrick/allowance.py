@@ -14,10 +14,12 @@ class RetryAllowance:
     only time: what was done below it ended with it.
     """
 
-    __slots__ = ("left",)
+    __slots__ = ("inherited", "left")
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, *, inherited: bool = False) -> None:
         self.left = left
+        self.inherited = inherited
+        """Whether a call above has set it. Only then do hedges count: a tree's root has bounds of its own."""
 
     def learn(self, reported: int | None) -> None:
         """Take what a failed attempt says is left, if it is less."""

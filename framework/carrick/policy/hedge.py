@@ -46,9 +46,10 @@ def hedge(
 ) -> Filter:
     """Make a filter that begins another attempt when the answer is late, and answers with the first that comes.
 
-    Only for calls that may be executed twice; each hedge takes a retry out of the budget and of the call tree's
-    allowance. The others are cancelled, and have ended when the call returns. An error that is an answer ends the call;
-    one that speaks against the endpoint does when it is the last. A stream of responses has answered with its first.
+    Only for calls that may be executed twice; each hedge takes a retry out of the budget, and out of what the calls
+    above allow. The others are cancelled, and have ended when the call returns. An error that is an answer ends the
+    call; one that speaks against the endpoint does when it is the last. A stream of responses has answered with its
+    first.
     """
 
     async def hedged(request: Any, ctx: Context, service: Service) -> Any:
@@ -74,7 +75,9 @@ def hedge(
 
     def may_hedge(request: Any, ctx: Context) -> bool:
         """Say whether another attempt may be begun, and take it out of what bounds them."""
-        allowance, now = ctx.call.allowance, clock.monotonic()
+        now, allowance = clock.monotonic(), ctx.call.allowance
+        if allowance is not None and not allowance.inherited:
+            allowance = None
         if isinstance(request, Replay) and not request.whole:
             reason = "the requests are more than are kept"
         elif allowance is not None and allowance.left <= 0:

@@ -69,10 +69,10 @@ class RetryPlan:
     ) -> float | RetryRefused:
         """Return the seconds to wait before the next attempt, or why there is none.
 
-        ``attempt`` failed with ``error``; it was the ``number``-th, hedges not counted. ``repeatable`` says that executing the call
-        twice does no harm; without it only an attempt that was never sent is repeated. ``remaining`` is the time left
-        until the deadline. ``elsewhere`` says that another endpoint would take the call: what was never sent goes there
-        at once.
+        ``attempt`` failed with ``error``; it was the ``number``-th, hedges not counted. ``repeatable`` says that
+        executing the call twice does no harm; without it only an attempt that was never sent is repeated. ``remaining``
+        is the time left until the deadline. ``elsewhere`` says that another endpoint would take the call: what was
+        never sent goes there at once.
         """
         if not self._may_pass(error, attempt):
             return RetryRefused(f"{error.code.name} is not retried", answer=True)

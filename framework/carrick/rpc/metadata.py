@@ -85,7 +85,7 @@ def context_from(
         )
     call = Call()
     if (allowed := parse_allowance(words.get(RETRY_BUDGET))) is not None:
-        call.allowance = RetryAllowance(allowed)
+        call.allowance = RetryAllowance(allowed, inherited=True)
     return Context(
         method,
         correlation_id=accepted_id(words.get(CORRELATION)),

@@ -253,7 +253,7 @@ async def test_hedges_draw_on_the_budget() -> None:
 async def test_hedges_draw_on_what_the_calls_above_allow() -> None:
     """One retry is left to the call tree: there is one hedge."""
     ctx = first_attempt(REPEATABLE)
-    ctx.call.allowance = RetryAllowance(1)
+    ctx.call.allowance = RetryAllowance(1, inherited=True)
     hedged = Hedged(max_hedges=2, ctx=ctx)
     await hedged.after(1)
     await hedged.after(1)
