@@ -112,15 +112,17 @@ class _Race:
         self._first_runs = True
         self._hedges: dict[asyncio.Task[Any], Context] = {}
         self._running: set[asyncio.Task[Any]] = set()
-        self._answered: asyncio.Task[Any] | None = None
-        self._failure: CarrickError | None = None
+        self._decided = False
+        self._reply: Any = None
+        self._error: BaseException | None = None
+        self._spare: list[Any] = []
         self._stopped = False
         self.timer: Timer | None = None
 
     @property
     def over(self) -> bool:
         """Whether no more attempts are to be begun: one has answered, all have failed, or a server asked for none."""
-        return self._stopped or self._answered is not None or not (self._first_runs or self._running)
+        return self._stopped or self._decided or not (self._first_runs or self._running)
 
     @property
     def hedges(self) -> int:
@@ -139,18 +141,21 @@ class _Race:
         """Return the first answer, or raise the last error. Nothing runs any more then."""
         try:
             reply = await self._race()
-            await finish(self._end())
+            if self._hedges:
+                await finish(self._end())
         except BaseException:
-            await finish(self._abandon())
+            if self._hedges:
+                await finish(self._abandon())
             raise
+        finally:
+            if self.timer is not None:
+                self.timer.cancel()
         return reply
 
     async def _race(self) -> Any:
         try:
             async with self._interruption:
-                reply = await self._timed(self._ctx)
-                self._ctx.call.winner = self._ctx.attempt
-                return reply
+                self._answered(self._ctx, await self._timed(self._ctx))
         except TimeoutError:
             if not self._interruption.expired():
                 raise
@@ -160,12 +165,12 @@ class _Race:
             self._fail(error)
         finally:
             self._first_runs = False
-        while self._answered is None:
-            if not self._running:
-                assert self._failure is not None
-                raise self._failure
+        while not self._decided and self._running:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        return self._answered.result()
+        if not self._decided or self._error is not None:
+            assert self._error is not None
+            raise self._error
+        return self._reply
 
     async def _timed(self, ctx: Context) -> Any:
         """Make an attempt, and note how long it took, even when it was cancelled.
@@ -182,40 +187,51 @@ class _Race:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """Take note of how a hedge ended."""
         self._running.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if task.cancelled() or self._answered is not None:
+        if task.cancelled():
             return
-        if isinstance(error, CarrickError) and _may_be_outdone(error):
+        error = task.exception()
+        if error is None:
+            self._answered(self._hedges[task], task.result())
+        elif isinstance(error, CarrickError) and _may_be_outdone(error):
             self._fail(error)
-            return
-        self._answered = task
-        self._ctx.call.winner = self._hedges[task].attempt
-        if self._first_runs:
+        elif not self._decided:
+            self._decided, self._error = True, error
+        if self._decided and self._first_runs:
             self._interruption.reschedule(asyncio.get_running_loop().time())
 
+    def _answered(self, ctx: Context, reply: Any) -> None:
+        """Take the first answer; what comes after it, in the same turn of the event loop, is one too many."""
+        if self._decided:
+            self._spare.append(reply)
+            return
+        self._decided, self._reply, self._error = True, reply, None
+        ctx.call.winner = ctx.attempt
+
     def _fail(self, error: CarrickError) -> None:
-        self._failure = error
+        """Note an outage: the last one is raised when nothing else comes."""
+        if not self._decided:
+            self._error = error
         asked = pushback(error.attempt.trailers) if error.attempt is not None else None
         self._stopped = self._stopped or (asked is not None and asked < 0)
 
     async def _end(self) -> None:
         """Cancel what still runs, wait until it has ended, and close what it was answered with meanwhile."""
-        if self.timer is not None:
-            self.timer.cancel()
-        losers = [task for task in self._hedges if task is not self._answered]
-        for task in losers:
+        for task in self._running:
             task.cancel()
-        if losers:
-            await asyncio.wait(losers)
-        for task in losers:
-            if not task.cancelled() and task.exception() is None:
-                await close(task.result())
+        if self._running:
+            await asyncio.wait(self._running)
+        for reply in self._spare:
+            await self._close(reply)
 
     async def _abandon(self) -> None:
-        """End everything, the answer too, which nobody gets."""
+        """End everything, the answer too: nobody gets it."""
         await self._end()
-        if self._answered is not None and self._answered.exception() is None:
-            await close(self._answered.result())
+        await self._close(self._reply)
+
+    async def _close(self, reply: Any) -> None:
+        assert self._ctx.method is not None
+        if self._ctx.method.streams_responses:  # one response may have a field called aclose
+            await close(reply)
 
 
 def _may_be_outdone(error: BaseException) -> bool:
