@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from carrick import Attempt, AttemptKind, Call, Context, Trace, current, detached
+from carrick import Attempt, AttemptKind, Call, CarrickError, Context, Priority, Trace, calling, current, detached
 from carrick.context import enter
 from tests.unit.calls import PLAIN
 
@@ -213,3 +213,25 @@ def test_a_context_can_be_read() -> None:
         repr(ctx.new_attempt(AttemptKind.FIRST)) == "<Context of test.v1.Tests/Plain, attempt 1, correlation id corr>"
     )
     assert repr(Context(None, correlation_id="corr")) == "<Context of event, correlation id corr>"
+
+
+def test_calls_inside_a_block_have_a_priority_and_a_tenant() -> None:
+    """What is not given stays as it was, and all is as before after the block."""
+    handled = Context(None, correlation_id="corr", key="k", deadline=5.0, tenant="outer")
+    with enter(handled):
+        with calling(priority=Priority.SHEDDABLE) as inside:
+            assert current() is inside
+            assert (inside.priority, inside.tenant) == (Priority.SHEDDABLE, "outer")
+            assert (inside.correlation_id, inside.key, inside.deadline) == ("corr", "k", 5.0)
+            assert inside.call is handled.call
+        assert current() is handled
+    with calling(tenant="acme") as alone:
+        assert (alone.priority, alone.tenant, alone.key) == (None, "acme", None)
+    assert current() is None
+
+
+@pytest.mark.parametrize("tenant", ["", "a b", "x" * 129, "é"])
+def test_a_tenant_is_an_id(tenant: str) -> None:
+    """It goes out in metadata."""
+    with pytest.raises(CarrickError, match="a tenant is 1 to 128 visible ASCII characters"), calling(tenant=tenant):
+        pass

@@ -6,13 +6,22 @@ import pytest
 
 from carrick import (
     BreakerOptions,
+    CacheOptions,
     Code,
+    ConcurrencyOptions,
     ConfigurationError,
+    FallbackOptions,
+    HedgeOptions,
     IdempotencyOptions,
     KeyRule,
     MethodPolicy,
+    RateLimitOptions,
+    RetryBudgetOptions,
     RetryOptions,
+    SheddingOptions,
+    ThrottleOptions,
 )
+from carrick.options import Part
 
 _TIME = "must be a number of seconds above 0"
 
@@ -41,7 +50,55 @@ _TIME = "must be a number of seconds above 0"
         (lambda: BreakerOptions(min_calls=0), "min_calls must be 1 or more, not 0"),
         (lambda: BreakerOptions(open_for=0), f"open_for {_TIME}"),
         (lambda: BreakerOptions(trials=0), "trials must be 1 or more, not 0"),
+        (lambda: BreakerOptions(slow_after=0), f"slow_after {_TIME}"),
+        (lambda: BreakerOptions(slow_ratio=2), "slow_ratio must be above 0 and at most 1, not 2"),
+        (lambda: BreakerOptions(window_calls=19), r"window_calls must be from min_calls \(20\) to 10000, not 19"),
+        (lambda: BreakerOptions(window_calls=10_001), "window_calls must be from min_calls"),
+        (lambda: RetryBudgetOptions(ratio=-0.1), "ratio must be 0 or more, not -0.1"),
+        (lambda: RetryBudgetOptions(ratio=math.inf), "ratio must be 0 or more, not inf"),
+        (lambda: RetryBudgetOptions(per_second=math.nan), "per_second must be 0 or more, not nan"),
+        (lambda: RetryBudgetOptions(window=0), f"window {_TIME}"),
+        (lambda: HedgeOptions(delay=0), f"delay {_TIME}"),
+        (lambda: HedgeOptions(quantile=1), "quantile must be between 0 and 1, not 1"),
+        (lambda: HedgeOptions(window=math.inf), f"window {_TIME}"),
+        (lambda: HedgeOptions(min_calls=0), "min_calls must be 1 or more, not 0"),
+        (lambda: HedgeOptions(max_hedges=0), "max_hedges must be 1 to 10, not 0"),
+        (lambda: HedgeOptions(max_hedges=11), "max_hedges must be 1 to 10, not 11"),
+        (lambda: ConcurrencyOptions(limit=0), "limit must be 1 or more, not 0"),
+        (lambda: ConcurrencyOptions(max_queued=-1), "max_queued must be 0 or more, not -1; 0 lets nothing wait"),
+        (
+            lambda: ConcurrencyOptions(adaptive=True, limit=4),
+            "an adaptive limit needs 1 <= min_limit <= limit <= max_limit, not 5, 4, 1000",
+        ),
+        (lambda: ThrottleOptions(multiplier=0.9), "multiplier must be 1 or more, not 0.9"),
+        (lambda: ThrottleOptions(multiplier=math.inf), "multiplier must be 1 or more, not inf"),
+        (lambda: ThrottleOptions(window=-1), f"window {_TIME}"),
+        (lambda: CacheOptions(ttl=-1), "ttl must be a number of seconds from 0 up, not -1"),
+        (lambda: CacheOptions(max_bytes=-1), "max_bytes must be 0 or more, not -1"),
+        (lambda: CacheOptions(stale_if_error=math.nan), "stale_if_error must be a number of seconds from 0 up"),
+        (lambda: FallbackOptions(), "a fallback needs a value, a function or last_good"),
+        (lambda: FallbackOptions(value=1, function=max), "a fallback has a value or a function, not both"),
+        (lambda: FallbackOptions(last_good=0), f"last_good {_TIME}"),
+        (lambda: FallbackOptions(last_good=1, max_bytes=-1), "max_bytes must be 0 or more, not -1"),
+        (lambda: FallbackOptions(value=1, codes=frozenset({Code.OK})), "codes must not hold OK"),
+        (lambda: SheddingOptions(limit=0), "limit must be 1 or more, not 0"),
+        (lambda: SheddingOptions(max_queue_time=0), f"max_queue_time {_TIME}"),
+        (lambda: SheddingOptions(max_loop_lag=0), f"max_loop_lag {_TIME}"),
+        (
+            lambda: SheddingOptions(adaptive=True, limit=4),
+            "an adaptive limit needs 1 <= min_limit <= limit, not 5, 4",
+        ),
+        (lambda: RateLimitOptions(per_second=0), "per_second must be a number above 0, not 0"),
+        (lambda: RateLimitOptions(burst=0), "burst must be 1 or more, not 0"),
+        (lambda: RateLimitOptions(max_keys=0), "max_keys must be 1 or more, not 0"),
         (lambda: IdempotencyOptions(key=KeyRule.REQUIRED, expiry=0), f"expiry {_TIME}"),
+        (
+            lambda: IdempotencyOptions(key=KeyRule.REQUIRED, replayed_errors=frozenset({Code.OK})),
+            "replayed_errors must not hold OK",
+        ),
+        (lambda: MethodPolicy(attempt_timeout=0), f"attempt_timeout {_TIME}"),
+        (lambda: MethodPolicy(min_remaining=-1), f"min_remaining {_TIME}"),
+        (lambda: MethodPolicy(deadline_margin=-1), "deadline_margin must be a number of seconds from 0 up, not -1"),
         (lambda: MethodPolicy(timeout=0), f"timeout {_TIME}"),
         (lambda: MethodPolicy(timeout=math.inf), f"timeout {_TIME}, not inf"),
     ],
@@ -88,3 +145,30 @@ def test_a_policy_is_overridden_part_by_part() -> None:
         timeout=2.0, retry=other, breaker=breaker, idempotency=key
     )
     assert MethodPolicy().overridden_by(contract) == contract
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        RetryOptions(),
+        RetryBudgetOptions(),
+        HedgeOptions(),
+        BreakerOptions(),
+        ConcurrencyOptions(),
+        ThrottleOptions(),
+        CacheOptions(),
+        FallbackOptions(last_good=1.0),
+        SheddingOptions(),
+        RateLimitOptions(),
+        IdempotencyOptions(key=KeyRule.REQUIRED),
+    ],
+)
+def test_every_part_can_be_switched_off(part: Part) -> None:
+    """A part that is off is false, so that no stack has it."""
+    assert part
+    assert not dataclasses.replace(part, enabled=False)
+
+
+def test_one_attempt_is_no_retry() -> None:
+    """Then nothing needs to be in the stack."""
+    assert not RetryOptions(max_attempts=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from carrick import CarrickError, Code
 from carrick.policy.replay import Replay
 from tests.unit.streams import Item, item, items, numbers
 
@@ -204,3 +205,46 @@ async def test_what_is_no_message_goes_on_to_who_refuses_it() -> None:
         yield 1
 
     assert [each async for each in Replay(wrong(), LIMIT).requests()] == [1]
+
+
+async def test_passes_side_by_side() -> None:
+    """Two passes, now the one ahead and now the other, both see everything, and the source is read once."""
+    source = Source(6)
+    replay = Replay(source(), LIMIT)
+    one, other = replay.requests(), replay.requests()
+    assert await some(one, 2) == [0, 1]
+    assert await some(other, 4) == [0, 1, 2, 3]
+    assert await some(one, 4) == [2, 3, 4, 5]
+    rest = await asyncio.gather(numbers(one), numbers(other))
+    assert list(rest) == [[], [4, 5]]
+    assert source.asked == 6
+
+
+async def test_passes_that_wait_for_the_same_request_both_get_it() -> None:
+    """Neither takes it from the other, and one that is cancelled holds up none."""
+    gate = asyncio.Event()
+
+    async def gated() -> AsyncGenerator[Item, None]:
+        await gate.wait()
+        yield item(7)
+
+    replay = Replay(gated(), LIMIT)
+    waiting = [asyncio.create_task(numbers(replay.requests())) for _ in range(3)]
+    await turns()
+    waiting[0].cancel()
+    gate.set()
+    assert await asyncio.gather(*waiting[1:]) == [[7], [7]]
+
+
+async def test_beyond_the_limit_only_one_pass_goes_on() -> None:
+    """The other one ends with an error that says what to do, and takes no request away."""
+    replay = Replay(items(100), 10)
+    one, other = replay.requests(), replay.requests()
+    seen = [(await anext(one)).total]
+    while replay.whole:
+        seen.append((await anext(one)).total)
+    seen.append((await anext(one)).total)
+    with pytest.raises(CarrickError, match=r"more than 10 bytes of requests: they can't be sent twice") as caught:
+        await numbers(other)
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert [*seen, *await numbers(one)] == list(range(100))

@@ -3,16 +3,22 @@ import pytest
 from carrick import (
     AttemptKind,
     BreakerOptions,
+    CacheOptions,
     CarrickError,
     Code,
     ConfigurationError,
     Context,
+    FallbackOptions,
+    HedgeOptions,
     MethodPolicy,
     MethodSpec,
+    Priority,
+    RetryBudgetOptions,
     RetryOptions,
     Trace,
     detached,
 )
+from carrick.allowance import RetryAllowance
 from carrick.context import enter
 from carrick.rpc import Channel, UnaryCall
 from carrick.testing import FakeClock
@@ -174,3 +180,105 @@ def test_a_method_without_breaker_has_none() -> None:
     channel.unary(PLAIN)
 
     assert channel.breaker(PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [([], "one target or more"), (["h:1", "h:1"], "each of them once"), (["h:1", "h"], "'h' is no target")],
+)
+def test_targets_are_checked(targets: list[str], message: str) -> None:
+    """When the channel is made."""
+    with pytest.raises(ConfigurationError, match=message):
+        Channel(targets)
+
+
+def test_a_policy_for_some_methods() -> None:
+    """A mapping gives a policy to the methods that it names, and leaves the others alone."""
+    one, other = method("One"), method("Other")
+    channel = Channel("host:1", policy={one: MethodPolicy(breaker=BreakerOptions())})
+    channel.unary(one)
+    channel.unary(other)
+    assert channel.breaker(one) is not None
+    assert channel.breaker(other) is None
+    channel.unary(other, {other: MethodPolicy(breaker=BreakerOptions())})
+    assert channel.breaker(other) is not None
+
+
+def test_a_part_that_is_switched_off_is_gone() -> None:
+    """Whoever asked for it further off."""
+    contract = method("Method", policy=MethodPolicy(breaker=BreakerOptions()))
+    channel = Channel("host:1", policy=MethodPolicy(breaker=BreakerOptions(enabled=False)))
+    channel.unary(contract)
+    assert channel.breaker(contract) is None
+
+
+def test_every_target_has_its_own_breaker() -> None:
+    """One that fails says nothing of another."""
+    contract = method("Method", policy=MethodPolicy(breaker=BreakerOptions()))
+    channel = Channel(["host:1", "host:2"])
+    channel.unary(contract)
+    first, second = channel.breaker(contract, "host:1"), channel.breaker(contract, "host:2")
+    assert first is not None
+    assert first is channel.breaker(contract)
+    assert first is not second
+
+
+def test_methods_of_a_service_share_a_retry_budget() -> None:
+    """It is there wherever there are retries, unless it is switched off."""
+    channel = Channel("host:1")
+    channel.unary(method("Plain"))
+    assert channel.retry_budget("test.v1.Tests") is None
+    channel.unary(method("Retried", policy=MethodPolicy(retry=RetryOptions())))
+    budget = channel.retry_budget("test.v1.Tests")
+    assert budget is not None
+    channel.unary(method("Other", policy=MethodPolicy(retry=RetryOptions())))
+    assert channel.retry_budget("test.v1.Tests") is budget
+    unbounded = Channel("host:1", policy=MethodPolicy(retry_budget=RetryBudgetOptions(enabled=False)))
+    unbounded.unary(method("Retried", policy=MethodPolicy(retry=RetryOptions())))
+    assert unbounded.retry_budget("test.v1.Tests") is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (MethodPolicy(cache=CacheOptions(ttl=1.0)), "cannot have a cache"),
+        (MethodPolicy(hedge=HedgeOptions()), "cannot be hedged"),
+        (MethodPolicy(fallback=FallbackOptions(value=5)), "value must be a PlaceOrderResponse, not a int"),
+    ],
+)
+def test_a_policy_given_in_code_must_fit_the_method(policy: MethodPolicy, message: str) -> None:
+    """As one in a contract must."""
+    with pytest.raises(ConfigurationError, match=message):
+        Channel("host:1").unary(PLAIN, policy)
+
+
+async def test_priority_and_tenant_are_inherited() -> None:
+    """What is handled decides; the contract's priority is for calls that come from nowhere."""
+    bound = _Bound(policy=MethodPolicy(priority=Priority.CRITICAL))
+    await bound.call(REQUEST)
+    assert (bound.ctx.priority, bound.ctx.tenant) == (Priority.CRITICAL, None)
+    with enter(Context(PLAIN, priority=Priority.SHEDDABLE, tenant="acme")):
+        await bound.call(REQUEST)
+    assert (bound.ctx.priority, bound.ctx.tenant) == (Priority.SHEDDABLE, "acme")
+    with enter(Context(PLAIN)):
+        await bound.call(REQUEST)
+    assert bound.ctx.priority is Priority.CRITICAL
+
+
+async def test_what_the_calls_above_allow_is_shared_by_all_calls() -> None:
+    """One allowance for everything that is called while handling a call."""
+    bound = _Bound()
+    parent = Context(PLAIN)
+    parent.call.allowance = RetryAllowance(2, inherited=True)
+    with enter(parent):
+        await bound.call(REQUEST)
+    assert bound.ctx.call.allowance is parent.call.allowance
+
+
+async def test_an_inherited_deadline_leaves_time_to_answer() -> None:
+    """Ten milliseconds, unless the policy says otherwise."""
+    for policy, expected in ((MethodPolicy(), 100.99), (MethodPolicy(deadline_margin=0.5), 100.5)):
+        bound = _Bound(policy=policy)
+        with enter(Context(PLAIN, deadline=101.0)):
+            await bound.call(REQUEST)
+        assert bound.ctx.deadline == pytest.approx(expected)

@@ -3,9 +3,21 @@ from typing import Any
 
 import pytest
 
-from carrick import AttemptKind, CarrickError, Code, Context, Metadata, Trace
-from carrick.rpc.metadata import context_from, metadata_for
-from tests.unit.calls import KEYED, PLAIN, first_attempt
+from carrick import (
+    Attempt,
+    AttemptKind,
+    CarrickError,
+    Code,
+    Context,
+    Metadata,
+    MethodPolicy,
+    Priority,
+    RemoteError,
+    Trace,
+)
+from carrick.allowance import RetryAllowance
+from carrick.rpc.metadata import PRIORITY, RETRY_BUDGET, context_from, metadata_for, retries_left
+from tests.unit.calls import KEYED, PLAIN, first_attempt, method
 
 _TRACE = Trace("a" * 32, "b" * 16, sampled=True)
 _PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -30,7 +42,10 @@ def test_everything_a_call_has_is_sent_under_its_documented_name() -> None:
         key="key",
         metadata=(("x-tenant", "t"), ("x-bin", b"\x00")),
         trace=Trace("a" * 32, "b" * 16, sampled=True, state="v=1"),
+        priority=Priority.SHEDDABLE,
+        tenant="acme",
     )
+    ctx.call.allowance = RetryAllowance(2)
     ctx = ctx.new_attempt(AttemptKind.FIRST).new_attempt(AttemptKind.RETRY)
 
     assert metadata_for(ctx) == (
@@ -40,6 +55,9 @@ def test_everything_a_call_has_is_sent_under_its_documented_name() -> None:
         ("traceparent", _PARENT),
         ("tracestate", "v=1"),
         ("x-carrick-attempt", "2"),
+        ("x-carrick-priority", "sheddable"),
+        ("x-carrick-tenant", "acme"),
+        ("x-carrick-retry-budget", "2"),
         ("x-tenant", "t"),
         ("x-bin", b"\x00"),
     )
@@ -145,3 +163,35 @@ def test_values_stay_out_of_errors(metadata: Any) -> None:
     with pytest.raises((CarrickError, TypeError)) as caught:
         metadata_for(Context(PLAIN, metadata=metadata))
     assert "swordfish" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("sheddable", Priority.SHEDDABLE), ("SHEDDABLE", None), ("", None), ("urgent", None)]
+)
+def test_a_priority_that_is_none_is_not_taken(value: str, expected: Priority | None) -> None:
+    """Then the contract's counts, as when nothing was sent."""
+    assert context_from(PLAIN, ((PRIORITY, value),), deadline=None, peer="p").priority is expected
+    critical = method("Critical", policy=MethodPolicy(priority=Priority.CRITICAL))
+    got = context_from(critical, ((PRIORITY, value),), deadline=None, peer="p").priority
+    assert got is (expected or Priority.CRITICAL)
+
+
+def test_what_the_calls_above_allow_is_read() -> None:
+    """It bounds hedges too, since it comes from above; nonsense is nothing."""
+    allowance = context_from(PLAIN, ((RETRY_BUDGET, "2"),), deadline=None, peer="p").call.allowance
+    assert allowance is not None
+    assert (allowance.left, allowance.inherited) == (2, True)
+    assert context_from(PLAIN, ((RETRY_BUDGET, "-2"),), deadline=None, peer="p").call.allowance is None
+
+
+def test_the_retries_left_are_told_through_causes() -> None:
+    """A handler that raises its own error from that of a call still tells its caller."""
+    attempt = Attempt(1, AttemptKind.FIRST)
+    attempt.retries_left = 1
+    below = RemoteError(Code.UNAVAILABLE, "below", attempt=attempt)
+    own = CarrickError(Code.UNAVAILABLE, "mine")
+    assert retries_left(own) == ()
+    own.__cause__ = below
+    assert retries_left(own) == ((RETRY_BUDGET, "1"),)
+    own.__cause__ = own
+    assert retries_left(own) == ()
