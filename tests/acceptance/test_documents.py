@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+from carrick.options import MethodPolicy, Part
 from tests.acceptance.tutorial import PATIENCE, ROOT, followed, free_port, run, steps, wait_for
 
 
@@ -53,3 +56,19 @@ def test_the_guide_to_calls_works_word_for_word(tmp_path: Path) -> None:
     assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
     with followed(blocks[1:], folder, tmp_path):
         pass
+
+
+def test_the_reference_of_policies_lists_every_option() -> None:
+    """Each part's options are in its tables, in the runtime's order, and no others."""
+    rows = re.findall(r"^\| (?:`(\w+)`)? ?\| `(\w+)` \|", (ROOT / "docs/policies.md").read_text("utf-8"), re.MULTILINE)
+    documented: dict[str, list[str]] = {}
+    for part, option in rows:
+        documented.setdefault(part, []).append(option)
+    expected: dict[str, list[str]] = {"": []}
+    for name, hint in get_type_hints(MethodPolicy).items():
+        options = [each for each in get_args(hint) if isinstance(each, type) and issubclass(each, Part)]
+        if options:
+            expected[name] = [field.name for field in fields(options[0]) if field.name != "enabled"]
+        elif name != "priority":
+            expected[""].append(name)
+    assert documented == expected
