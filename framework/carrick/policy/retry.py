@@ -28,11 +28,14 @@ RETRIES_LEFT = "x-carrick-retry-budget"
 
 @dataclass(frozen=True, slots=True)
 class RetryRefused:
-    """Why a failed attempt is not followed by another. An ``answer`` is of a kind that never is."""
+    """Why a failed attempt is not followed by another."""
 
     reason: str
     answer: bool = False
+    """It failed with a status that never is."""
     out_of_time: bool = False
+    budget_spent: bool = False
+    """Too much fails already: those who called this service are not to try again in its place."""
 
 
 class RetryPlan:
@@ -196,14 +199,14 @@ class _Permission:
         if allowance.left <= 0:
             return RetryRefused("the retries of the whole call tree were made")
         if self._budget is not None and not self._budget.withdraw(now):
-            return RetryRefused(self._budget.refusal(now))
+            return RetryRefused(self._budget.refusal(now), budget_spent=True)
         allowance.spend()
         return delay
 
     def report(self, attempt: Attempt, ctx: Context, refused: RetryRefused) -> None:
         """Tell why there is no other attempt, and note on the last one what the callers of this service have left."""
         if attempt.sent:
-            attempt.retries_left = self._allowance(attempt, ctx).left
+            attempt.retries_left = 0 if refused.budget_spent else self._allowance(attempt, ctx).left
         if not refused.answer:
             assert ctx.method is not None
             self._observe(

@@ -26,7 +26,7 @@ from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse
 from tests.bench.simulation.machine import Processor
 from tests.bench.simulation.virtual_time import VirtualClock
 
-__all__ = ["Fleet", "Record", "SimulatedServer", "method", "steady"]
+__all__ = ["Fleet", "Handler", "Record", "SimulatedServer", "method", "steady"]
 
 WIRE = 0.0005
 """Seconds that a message travels."""
@@ -58,8 +58,12 @@ def method(policy: MethodPolicy, name: str = "Get") -> MethodSpec[GetOrderReques
 class SimulatedServer:
     """A server of one method: its stack, and a processor that does the work of its calls."""
 
-    def __init__(self, spec: MethodSpec[Any, Any], random: Random, *, then: Handler | None = None) -> None:
+    def __init__(
+        self, spec: MethodSpec[Any, Any], random: Random, *, then: Handler | None = None, reports: bool = True
+    ) -> None:
         self.processor = Processor()
+        self.reports = reports
+        """Whether it tells its callers how many retries are left."""
         self.received = 0
         self._random = random
         self._then = then
@@ -116,7 +120,7 @@ class Wire:
             return await self._server.answer(request, inbound)
         except CarrickError as error:
             attempt.code = error.code
-            attempt.trailers = (*inbound.call.trailers, *retries_left(error))
+            attempt.trailers = (*inbound.call.trailers, *(retries_left(error) if self._server.reports else ()))
             raise RemoteError(error.code, error.message, error.details, attempt=attempt) from None
         finally:
             await asyncio.sleep(WIRE)

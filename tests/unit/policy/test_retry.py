@@ -408,6 +408,8 @@ async def test_a_retry_that_the_budget_does_not_pay_for_is_not_made() -> None:
         await _stack(endpoint, clock, seen, budget)(REQUEST, first_attempt(REPEATABLE))
 
     assert endpoint.calls == 2
+    assert endpoint.contexts[-1].attempt is not None
+    assert endpoint.contexts[-1].attempt.retries_left == 0, "the callers above must not try in its place"
     assert seen.observations[-1] == RetryNotMade(
         method="test.v1.Tests/Repeatable",
         attempt=2,
