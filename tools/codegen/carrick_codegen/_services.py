@@ -8,6 +8,7 @@ from carrick_codegen._errors import ContractErrors
 from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import FILE, METHOD, SERVICE, OptionMessage, OptionReader
 from carrick_codegen._request import Contract
+from carrick_codegen._rules import RuleReader
 from carrick_codegen._scope import Scope, Wanted
 from carrick_codegen._source import FilePath
 from carrick_codegen.model import Method, Policy, Service
@@ -27,12 +28,19 @@ class ServiceReader:
     """Reads the services of one file, whose names in Python are taken from the scope of its module."""
 
     def __init__(
-        self, contract: Contract, module: Scope, types: MessageTypes, options: OptionReader, errors: ContractErrors
+        self,
+        contract: Contract,
+        module: Scope,
+        types: MessageTypes,
+        options: OptionReader,
+        rules: RuleReader,
+        errors: ContractErrors,
     ) -> None:
         self._services = tuple(contract.file.services_by_name.values())
         self._source = contract.source
         self._types = types
         self._options = options
+        self._rules = rules
         self._errors = errors
         self._classes = {
             kind: [module.name(public(f"{each.name}{kind}")) for each in self._services] for kind in _CLASSES
@@ -93,6 +101,7 @@ class ServiceReader:
             idempotency_level=_idempotency_level(method),
             deprecated=deprecated or method.GetOptions().deprecated,
             policy=policy,
+            validated=self._rules.applies_to(method.input_type),
         )
 
 

@@ -27,6 +27,8 @@ def method_spec(service: Service, method: Method, messages: MessageNames) -> lis
         arguments.append(f"idempotency=IdempotencyLevel.{method.idempotency_level}")
     if policy := policy_arguments(method.policy):
         arguments.append(Group("policy=MethodPolicy(", policy))
+    if method.validated:
+        arguments.append("validated=True")
     return statement(f"{method.constant} =", Group("MethodSpec(", arguments), expanded=True)
 
 

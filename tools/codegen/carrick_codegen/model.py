@@ -75,6 +75,8 @@ class Method:
     deprecated: bool
     """Whether the contract says so of the method, its service or its file."""
     policy: Policy
+    validated: bool
+    """Whether the contract has rules for its requests."""
 
     @property
     def keyed(self) -> bool:
