@@ -13,7 +13,7 @@ from carrick.options.load import (
     SheddingOptions,
     ThrottleOptions,
 )
-from carrick.options.policy import MethodPolicy, PolicyOverride
+from carrick.options.policy import MethodPolicy, PolicyOverride, override_for
 from carrick.options.reply import OUTAGES, CacheOptions, FallbackOptions, IdempotencyOptions, KeyRule
 from carrick.options.retry import HedgeOptions, RetryBudgetOptions, RetryOptions
 
@@ -36,4 +36,5 @@ __all__ = [
     "RetryOptions",
     "SheddingOptions",
     "ThrottleOptions",
+    "override_for",
 ]

@@ -11,9 +11,9 @@ from google.protobuf.message import Message
 from carrick.clock import Clock, SystemClock
 from carrick.errors import ConfigurationError
 from carrick.instruments import Instruments
-from carrick.method import MethodKind, MethodSpec
+from carrick.method import MethodKind, MethodSpec, check_policy
 from carrick.observe import Observer, log
-from carrick.options import MethodPolicy
+from carrick.options import MethodPolicy, PolicyOverride, override_for
 from carrick.policy.breaker import BreakerState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
@@ -37,15 +37,15 @@ class Channel:
     """Calls to one target, ``host:port``. Make one a target and share it; close it, or use it as a context manager.
 
     Belongs to the event loop of its first call. ``policy`` takes the place of the contracts' for all clients on the
-    channel, part by part. ``uniform`` gives the random numbers for jitter, from 0 up to 1.
-    ``transport`` takes the place of a gRPC connection to the target, as fakes in tests do.
+    channel, part by part; a mapping from ``MethodSpec`` does so for some methods. ``uniform`` gives the random numbers
+    for jitter, from 0 up to 1. ``transport`` takes the place of a gRPC connection to the target, as fakes in tests do.
     """
 
     def __init__(
         self,
         target: str,
         *,
-        policy: MethodPolicy | None = None,
+        policy: PolicyOverride | None = None,
         clock: Clock | None = None,
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
@@ -63,24 +63,26 @@ class Channel:
         self._transport = transport or GrpcTransport(target, self._clock)
         self._breakers: dict[MethodSpec[Any, Any], BreakerState] = {}
 
-    def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:
+    def unary(self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None) -> UnaryCall[Req, Res]:
         """Build the stack of a unary method. Clients of one channel share the breaker of a method."""
         service, timeout = self._stack(method, policy, MethodKind.UNARY)
         return UnaryCall(method, service, timeout or DEFAULT_TIMEOUT, self._clock)
 
     def client_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ClientStreamCall[Req, Res]:
         """Build the stack of a client-streaming method. It has no deadline unless one is given or inherited."""
         return ClientStreamCall(method, *self._stack(method, policy, MethodKind.CLIENT_STREAM), self._clock)
 
     def server_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ServerStreamCall[Req, Res]:
         """Build the stack of a server-streaming method. It has no deadline unless one is given or inherited."""
         return ServerStreamCall(method, *self._stack(method, policy, MethodKind.SERVER_STREAM), self._clock)
 
-    def bidi_stream(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> BidiStreamCall[Req, Res]:
+    def bidi_stream(
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
+    ) -> BidiStreamCall[Req, Res]:
         """Build the stack of a bidirectional method. It has no deadline unless one is given or inherited."""
         return BidiStreamCall(method, *self._stack(method, policy, MethodKind.BIDI_STREAM), self._clock)
 
@@ -101,14 +103,16 @@ class Channel:
         await self.close()
 
     def _stack(
-        self, method: MethodSpec[Any, Any], policy: MethodPolicy | None, kind: MethodKind
+        self, method: MethodSpec[Any, Any], policy: PolicyOverride | None, kind: MethodKind
     ) -> tuple[Service, float | None]:
         """Return what stands in front of a method, and the timeout of its calls."""
         if method.kind is not kind:
             raise ConfigurationError(
                 f"{method.full_name} is {method.kind.value}: bind it with Channel.{method.kind.value}()"
             )
-        effective = method.policy.overridden_by(self._policy).overridden_by(policy)
+        of_channel, of_client = override_for(self._policy, method), override_for(policy, method)
+        effective = method.policy.overridden_by(of_channel).overridden_by(of_client)
+        check_policy(method, effective)
         service = client_stack(
             Balancer([self._endpoint(method, effective)]),
             effective,

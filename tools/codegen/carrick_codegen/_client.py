@@ -51,7 +51,7 @@ def _client(service: Service, name: str, messages: MessageNames, style: _Style) 
         f"class {name}:",
         *docstring(comment, indent=4, width=WIDTH),
         "",
-        f"    def __init__(self, channel: {style.channel}, *, policy: MethodPolicy | None = None) -> None:",
+        f"    def __init__(self, channel: {style.channel}, *, policy: PolicyOverride | None = None) -> None:",
         '        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract\'s."""',
     ]
     for method in service.methods:

@@ -15,7 +15,7 @@ __all__ = ["GENERATED_VERSION", "import_lines", "statements"]
 GENERATED_VERSION = 1
 """Version of generated code. Raised when it needs what released runtimes lack; see ``carrick.generated``."""
 
-_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodPolicy", "MethodRoute"}
+_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodRoute", "PolicyOverride"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
 _FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}

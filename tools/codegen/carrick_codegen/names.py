@@ -46,6 +46,7 @@ RUNTIME_MODULES = {
     "MethodKind": "carrick",
     "MethodRoute": "carrick",
     "MethodSpec": "carrick",
+    "PolicyOverride": "carrick",
     **dict.fromkeys(sorted(OPTION_NAMES), "carrick"),
     "UntypedMessage": "carrick.generated",
     "message_class": "carrick.generated",
