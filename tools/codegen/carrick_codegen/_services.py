@@ -85,7 +85,7 @@ class ServiceReader:
     ) -> Method:
         option = self._options.read(METHOD, method, self._source, path)
         own = Policy() if option is None else _policy.read(option, self._errors)
-        policy = _policy.merge(inherited, own)
+        policy = inherited if option is None else _policy.merge(inherited, own)
         _policy_checks.check(policy, self._errors)
         _policy_fit.check(method, self._source.at(path), own, inherited, policy, self._errors)
         return Method(
