@@ -152,8 +152,12 @@ def test_a_backoff_that_is_too_short_is_told_where_it_stands(tmp_path: Path) -> 
     [
         ('timeout: "1s"', 'attempt_timeout: "2s"'),
         ('attempt_timeout: "2s"', 'timeout: "1s"'),
+        ('timeout: "3s" attempt_timeout: "2s"', 'timeout: "1s"'),
+        ('timeout: "3s" attempt_timeout: "2s"', 'attempt_timeout: "4s"'),
         ("breaker: {window_calls: 30}", "breaker: {min_calls: 40}"),
         ("breaker: {min_calls: 40}", "breaker: {window_calls: 30}"),
+        ("breaker: {window_calls: 50 min_calls: 40}", "breaker: {window_calls: 30}"),
+        ('idempotency: {expiry: "1h"}', 'idempotency: {expiry: "2h"}'),
     ],
 )
 def test_of_two_levels_the_nearer_one_is_told(far: str, near: str, tmp_path: Path) -> None:
@@ -169,6 +173,21 @@ def test_of_two_levels_the_nearer_one_is_told(far: str, near: str, tmp_path: Pat
     """
     (error,) = errors_of(tmp_path, body)
     assert error.startswith("acme/v1/orders.proto:7:5: ")
+
+
+def test_of_a_part_with_a_bad_value_only_that_is_told(tmp_path: Path) -> None:
+    """A value that was left out for its mistake is not missed, whichever level gives it."""
+    body = """
+    service Orders {
+      option (carrick.v1.service).policy = {fallback: {last_good: "0s"}};
+      rpc Get(M) returns (M) {
+        option (carrick.v1.method) = {fallback: {max_bytes: 1}};
+      }
+    }
+    message M {}
+    """
+    (error,) = errors_of(tmp_path, body)
+    assert error.startswith("acme/v1/orders.proto:5:3: last_good must be a time above zero")
 
 
 def test_the_defaults_that_the_plugin_compares_with_are_the_runtimes() -> None:
