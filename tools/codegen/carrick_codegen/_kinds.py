@@ -9,7 +9,7 @@ from typing import Any
 from carrick_codegen._duration import seconds
 from carrick_codegen._layout import Group
 
-__all__ = ["Choice", "Codes", "Count", "Duration", "Flag", "Kind", "Ratio"]
+__all__ = ["Choice", "Codes", "Count", "Duration", "Flag", "Kind", "Real"]
 
 
 class Kind(ABC):
@@ -62,19 +62,15 @@ class _Number(Kind):
 
 
 class Count(_Number):
-    """A whole number; no bound of its own for what no size of a contract's number can violate."""
-
-    __slots__ = ()
+    """A whole number from ``least`` to ``most``; without these, any that a contract can hold."""
 
     def __init__(self, least: int = 0, most: float = math.inf, *, hint: str = "") -> None:
         words = f"{least} or more" if most == math.inf else f"{least} to {most:.0f}"
         super().__init__(lambda value: least <= value <= most, words + (f" ({hint})" if hint else ""))
 
 
-class Ratio(_Number):
-    """A number with a fraction, which is never infinite and always a number."""
-
-    __slots__ = ()
+class Real(_Number):
+    """A number with a fraction: finite, and within the bounds that are given as a test and in words."""
 
     def __init__(self, holds: Callable[[float], bool], words: str) -> None:
         super().__init__(lambda value: math.isfinite(value) and holds(value), words)
@@ -82,8 +78,6 @@ class Ratio(_Number):
 
 class Flag(Kind):
     """True or false."""
-
-    __slots__ = ()
 
     def read(self, given: Any, faults: list[str]) -> Any:
         """Return it as it is."""

@@ -7,7 +7,7 @@ those of ``carrick.v1.MethodPolicy`` and of the runtime's classes, in the order 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from carrick_codegen._kinds import Choice, Codes, Count, Duration, Flag, Kind, Ratio
+from carrick_codegen._kinds import Choice, Codes, Count, Duration, Flag, Kind, Real
 
 __all__ = ["OPTION_NAMES", "PARTS", "POLICY", "Options"]
 
@@ -26,7 +26,7 @@ def _part(name: str, required: str | None = None, **fields: Kind) -> Options:
     return Options(name, {"enabled": Flag(), **fields}, required)
 
 
-_SHARE = Ratio(lambda value: 0 < value <= 1, "above 0 and at most 1 (0.5 means half of the calls)")
+_SHARE = Real(lambda value: 0 < value <= 1, "above 0 and at most 1 (0.5 means half of the calls)")
 
 POLICY = Options(
     "MethodPolicy",
@@ -46,20 +46,20 @@ PARTS: Mapping[str, Options] = {
         max_attempts=Count(1, 100, hint="1 turns retries off"),
         initial_backoff=Duration(),
         max_backoff=Duration(),
-        multiplier=Ratio(lambda value: value >= 1, "1 or more (2 doubles the wait each time)"),
+        multiplier=Real(lambda value: value >= 1, "1 or more (2 doubles the wait each time)"),
         codes=Codes("a success is not tried again"),
         replay_bytes=Count(),
     ),
     "retry_budget": _part(
         "RetryBudgetOptions",
-        ratio=Ratio(lambda value: value >= 0, "0 or more (0.2 means one retry for five calls)"),
-        per_second=Ratio(lambda value: value >= 0, "0 or more"),
+        ratio=Real(lambda value: value >= 0, "0 or more (0.2 means one retry for five calls)"),
+        per_second=Real(lambda value: value >= 0, "0 or more"),
         window=Duration(),
     ),
     "hedge": _part(
         "HedgeOptions",
         delay=Duration(),
-        quantile=Ratio(lambda value: 0 < value < 1, "between 0 and 1 (0.95 makes one call in twenty late)"),
+        quantile=Real(lambda value: 0 < value < 1, "between 0 and 1 (0.95 makes one call in twenty late)"),
         window=Duration(),
         min_calls=Count(1),
         max_hedges=Count(1, 10),
@@ -85,7 +85,7 @@ PARTS: Mapping[str, Options] = {
     ),
     "throttle": _part(
         "ThrottleOptions",
-        multiplier=Ratio(lambda value: value >= 1, "1 or more (2 is usual)"),
+        multiplier=Real(lambda value: value >= 1, "1 or more (2 is usual)"),
         window=Duration(),
     ),
     "cache": _part(
@@ -111,7 +111,7 @@ PARTS: Mapping[str, Options] = {
     ),
     "rate_limit": _part(
         "RateLimitOptions",
-        per_second=Ratio(lambda value: value > 0, "a number above 0 (0.1 is one call in ten seconds)"),
+        per_second=Real(lambda value: value > 0, "a number above 0 (0.1 is one call in ten seconds)"),
         burst=Count(1),
         by=Choice("RateKey", ("METHOD", "CALLER", "TENANT"), "BY_UNSPECIFIED"),
         max_keys=Count(1),
