@@ -1,14 +1,30 @@
-"""The plugin run as a program, in this process."""
+"""The plugin run in this process: as a program, and for one contract."""
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from carrick_codegen import plugin
+from tests.codegen.compiling import compile_files
 
-__all__ = ["run"]
+__all__ = ["errors_of", "run", "text_of"]
+
+
+def errors_of(folder: Path, body: str) -> list[str]:
+    """Return what the plugin says about one contract file, for which it then generates nothing."""
+    response = plugin.generate(compile_files(folder, orders=body))
+    assert bool(response.file) is not bool(response.error)
+    return response.error.splitlines()
+
+
+def text_of(folder: Path, body: str) -> str:
+    """Return the module that the plugin generates for one contract file without errors."""
+    response = plugin.generate(compile_files(folder, orders=body))
+    assert not response.error
+    return response.file[0].content
 
 
 def run(data: bytes) -> tuple[bytes, str | int | None]:

@@ -6,6 +6,7 @@ import pytest
 
 from carrick_codegen.plugin import generate
 from tests.codegen.compiling import compile_files
+from tests.codegen.running import errors_of
 
 PLACED = """
 message Placed {
@@ -23,13 +24,6 @@ enum Kind {
   KIND_UNSPECIFIED = 0;
 }
 """
-
-
-def errors_of(folder: Path, body: str) -> list[str]:
-    """Return what the plugin says about one contract file."""
-    response = generate(compile_files(folder, orders=body))
-    assert not response.file
-    return response.error.splitlines()
 
 
 @pytest.mark.parametrize(

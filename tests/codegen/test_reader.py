@@ -9,37 +9,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from carrick_codegen.plugin import generate
 from tests.codegen.compiling import compile_files, compile_folder
 
-AT = "acme/v1/orders.proto"
 GOOD = """
 service Good {
   rpc Get(M) returns (M);
 }
 message M {}
 """
-
-
-def errors_of(folder: Path, body: str) -> list[str]:
-    """Return what the plugin says about one contract file."""
-    response = generate(compile_files(folder, orders=body))
-    assert not response.file
-    return response.error.splitlines()
-
-
-def test_a_streaming_method_cannot_have_a_key(tmp_path: Path) -> None:
-    """An idempotency key on a streaming method is an error of its own, also when the service gives it."""
-    body = """
-    service Orders {
-      option (carrick.v1.service).policy.idempotency.key = REQUIRED;
-      rpc Watch(M) returns (stream M);
-    }
-    message M {}
-    """
-    assert errors_of(tmp_path, body) == [
-        (
-            f"{AT}:6:3: method acme.v1.Orders.Watch is streaming and cannot have an idempotency key: "
-            "there is no one request and reply to keep; give the idempotency policy to the unary methods only"
-        )
-    ]
 
 
 def test_one_bad_file_and_no_file_is_generated(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ async def client(channel: Channel) -> None:
     assert_type(reply, PlaceOrderResponse)
     await orders.get_order(GetOrderRequest(), key="k")  # type: ignore[call-arg]  # this method has no key
     await orders.get_order(PlaceOrderRequest())  # type: ignore[arg-type]  # another method's request
+    OrdersClient(channel, policy={GET_ORDER: MethodPolicy(timeout=1.0)})
+    OrdersClient(channel, policy={GET_ORDER: RetryOptions()})  # type: ignore[dict-item]  # a part of a policy
+    OrdersClient(channel, policy=RetryOptions())  # type: ignore[arg-type]  # a part of a policy
+    channel.unary(GET_ORDER, {GET_ORDER: MethodPolicy(timeout=1.0)})
     bound = channel.unary(GET_ORDER)
     assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
 
@@ -114,7 +118,7 @@ def routes(handler: OrdersServicer) -> list[MethodRoute[GetOrderRequest, GetOrde
 
 def blocking(channel: BlockingChannel) -> None:
     """A blocking client returns what an asynchronous one does."""
-    orders = OrdersBlockingClient(channel)
+    orders = OrdersBlockingClient(channel, policy={GET_ORDER: MethodPolicy(timeout=1.0)})
     assert_type(orders.place_order(PlaceOrderRequest(), key="k"), PlaceOrderResponse)
     assert_type(channel.server_stream(WATCH)(GetOrderRequest()), BlockingResponseStream[GetOrderResponse])
     OrdersBlockingClient(Channel("127.0.0.1:1"))  # type: ignore[arg-type]  # an asynchronous channel
@@ -122,7 +126,7 @@ def blocking(channel: BlockingChannel) -> None:
 
 def fakes() -> OrdersClient:
     """A fake's methods know what they may answer, and its client is one of the service's."""
-    orders = OrdersFake()
+    orders = OrdersFake(policy={GET_ORDER: MethodPolicy(timeout=1.0)})
     orders.get_order.returns(GetOrderResponse())
     orders.get_order.returns(PlaceOrderResponse())  # type: ignore[arg-type]  # another method's reply
     assert_type(orders.get_order.requests, list[GetOrderRequest])

@@ -21,7 +21,8 @@ from carrick import (
     SheddingOptions,
     ThrottleOptions,
 )
-from carrick.options import Part
+from carrick.options import Part, override_for
+from tests.unit.calls import KEYED, PLAIN
 
 _TIME = "must be a number of seconds above 0"
 
@@ -172,3 +173,20 @@ def test_every_part_can_be_switched_off(part: Part) -> None:
 def test_one_attempt_is_no_retry() -> None:
     """Then nothing needs to be in the stack."""
     assert not RetryOptions(max_attempts=1)
+
+
+def test_an_override_is_for_all_methods_or_for_some() -> None:
+    """A mapping has a policy for its own methods only; nothing is nothing."""
+    policy = MethodPolicy(timeout=1.0)
+
+    assert override_for(None, PLAIN) is None
+    assert override_for(policy, PLAIN) is policy
+    assert override_for({PLAIN: policy}, PLAIN) is policy
+    assert override_for({PLAIN: policy}, KEYED) is None
+
+
+@pytest.mark.parametrize("key", ["test.v1.Tests/Plain", None, type(PLAIN)])
+def test_an_override_for_what_is_no_method_is_refused(key: object) -> None:
+    """It would hold for nothing, and nobody would notice."""
+    with pytest.raises(ConfigurationError, match=r"a policy is given for .*, which is no method; give it for the"):
+        override_for({PLAIN: MethodPolicy(), key: MethodPolicy()}, KEYED)

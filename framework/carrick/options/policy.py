@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from carrick.errors import ConfigurationError
 from carrick.options._checks import require_time
 from carrick.options.breaker import BreakerOptions
 from carrick.options.load import (
@@ -70,5 +71,16 @@ PolicyOverride: TypeAlias = MethodPolicy | Mapping[Any, MethodPolicy]
 
 
 def override_for(override: PolicyOverride | None, method: object) -> MethodPolicy | None:
-    """Return what an override gives for a method."""
-    return override.get(method) if isinstance(override, Mapping) else override
+    """Return what an override has for a method, given as its ``MethodSpec``.
+
+    Raises ``ConfigurationError`` for a key that is none: it would silently hold for nothing.
+    """
+    if override is None or isinstance(override, MethodPolicy):
+        return override
+    for key in override:
+        if not isinstance(key, type(method)):
+            raise ConfigurationError(
+                f"a policy is given for {key!r}, which is no method; give it for the constant of a generated module, "
+                "like {PLACE_ORDER: MethodPolicy(timeout=1.0)}"
+            )
+    return override.get(method)

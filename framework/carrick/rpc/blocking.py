@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from carrick.context import Metadata
 from carrick.method import MethodSpec
-from carrick.options import MethodPolicy
+from carrick.options import PolicyOverride
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ResponseStream, ServerStreamCall, UnaryCall
 from carrick.rpc.channel import Channel
 from carrick.rpc.handover import Handover, ThreadedHandover
@@ -46,24 +46,26 @@ class BlockingChannel:
         self._channel = Channel(channel) if isinstance(channel, str) else channel
         self._loop = _shared
 
-    def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> "BlockingUnaryCall[Req, Res]":
+    def unary(
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
+    ) -> "BlockingUnaryCall[Req, Res]":
         """Build the stack of a unary method."""
         return BlockingUnaryCall(self._loop, self._channel.unary(method, policy))
 
     def client_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> "BlockingClientStreamCall[Req, Res]":
         """Build the stack of a client-streaming method."""
         return BlockingClientStreamCall(self._loop, self._channel.client_stream(method, policy))
 
     def server_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> "BlockingServerStreamCall[Req, Res]":
         """Build the stack of a server-streaming method."""
         return BlockingServerStreamCall(self._loop, self._channel.server_stream(method, policy))
 
     def bidi_stream(
-        self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None
+        self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> "BlockingBidiStreamCall[Req, Res]":
         """Build the stack of a bidirectional method."""
         return BlockingBidiStreamCall(self._loop, self._channel.bidi_stream(method, policy))

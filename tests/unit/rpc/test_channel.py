@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from carrick import (
@@ -23,7 +25,7 @@ from carrick.context import enter
 from carrick.rpc import Channel, UnaryCall
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from tests.unit.calls import KEYED, OPTIONALLY_KEYED, PLAIN, REPLY, REQUEST, Scripted, method
+from tests.unit.calls import KEYED, OPTIONALLY_KEYED, PLAIN, READ, REPLY, REQUEST, Scripted, method
 
 _TRACE = Trace("a" * 32, "b" * 16, sampled=True)
 
@@ -149,15 +151,52 @@ def test_the_nearest_policy_wins() -> None:
     contract = method("Method", policy=MethodPolicy(breaker=BreakerOptions(min_calls=1)))
     channel = Channel("host:1", policy=MethodPolicy(breaker=BreakerOptions(min_calls=2), retry=RetryOptions()))
     channel.unary(contract, MethodPolicy(breaker=BreakerOptions(min_calls=3)))
-    state = channel.breaker(contract)
-    assert state is not None
 
-    for number in range(3):
-        assert state.state == "closed", number
+    assert _failures_to_open(channel, contract) == 3
+
+
+def test_a_policy_for_some_methods() -> None:
+    """Where a policy is given by method, others keep what they have; nearer ones still win."""
+    policy = MethodPolicy(breaker=BreakerOptions())
+    one, other = method("One", policy=policy), method("Other", policy=policy)
+    touchy = MethodPolicy(breaker=BreakerOptions(min_calls=1))
+    channel = Channel("host:1", policy={PLAIN: policy})
+    for each in (PLAIN, KEYED):
+        channel.unary(each)
+    channel.unary(one, {one: touchy})
+    channel.unary(other, {one: touchy})
+
+    assert channel.breaker(PLAIN) is not None
+    assert channel.breaker(KEYED) is None
+    assert [_failures_to_open(channel, each) for each in (one, other)] == [1, BreakerOptions().min_calls]
+
+
+def _failures_to_open(channel: Channel, of: MethodSpec[Any, Any]) -> int:
+    state = channel.breaker(of)
+    assert state is not None
+    failures = 0
+    while state.state == "closed":
         permit = state.acquire(0.0)
         assert permit is not None
         state.failed(permit, 0.0)
-    assert state.state == "open"
+        failures += 1
+    return failures
+
+
+def test_a_policy_that_does_not_fit_a_method_is_refused() -> None:
+    """It is when the method is bound, whoever gives the policy; a policy of the method's own takes it away."""
+    channel = Channel("host:1", policy=MethodPolicy(cache=CacheOptions()))
+    with pytest.raises(ConfigurationError, match=r"^test.v1.Tests/Plain cannot have a cache: .*enabled=False"):
+        channel.unary(PLAIN)
+
+    channel.unary(READ)
+    channel.unary(PLAIN, {PLAIN: MethodPolicy(cache=CacheOptions(enabled=False))})
+
+
+def test_a_policy_for_what_is_no_method_is_refused() -> None:
+    """The key of a mapping is a method's specification, not its name."""
+    with pytest.raises(ConfigurationError, match="'Plain', which is no method"):
+        Channel("host:1", policy={"Plain": MethodPolicy()}).unary(PLAIN)
 
 
 def test_clients_of_a_channel_share_a_methods_breaker() -> None:
@@ -190,18 +229,6 @@ def test_targets_are_checked(targets: list[str], message: str) -> None:
     """When the channel is made."""
     with pytest.raises(ConfigurationError, match=message):
         Channel(targets)
-
-
-def test_a_policy_for_some_methods() -> None:
-    """A mapping gives a policy to the methods that it names, and leaves the others alone."""
-    one, other = method("One"), method("Other")
-    channel = Channel("host:1", policy={one: MethodPolicy(breaker=BreakerOptions())})
-    channel.unary(one)
-    channel.unary(other)
-    assert channel.breaker(one) is not None
-    assert channel.breaker(other) is None
-    channel.unary(other, {other: MethodPolicy(breaker=BreakerOptions())})
-    assert channel.breaker(other) is not None
 
 
 def test_a_part_that_is_switched_off_is_gone() -> None:

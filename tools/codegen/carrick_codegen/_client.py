@@ -51,7 +51,7 @@ def _client(service: Service, name: str, messages: MessageNames, style: _Style) 
         f"class {name}:",
         *docstring(comment, indent=4, width=WIDTH),
         "",
-        f"    def __init__(self, channel: {style.channel}, *, policy: MethodPolicy | None = None) -> None:",
+        f"    def __init__(self, channel: {style.channel}, *, policy: PolicyOverride | None = None) -> None:",
         '        """Bind the methods to a channel. Parts of ``policy`` take the place of the contract\'s."""',
     ]
     for method in service.methods:
@@ -65,7 +65,6 @@ def _client(service: Service, name: str, messages: MessageNames, style: _Style) 
 
 def _method(method: Method, messages: MessageNames, style: _Style) -> list[str]:
     comment = method.comment or f"Call ``{method.full_name}``."
-    keyed = method.policy.idempotency is not None
     request, response = messages[method.request], messages[method.response]
     argument, argument_type = (
         ("requests", f"{style.requests}[{request}]") if method.streams_requests else ("request", request)
@@ -75,10 +74,10 @@ def _method(method: Method, messages: MessageNames, style: _Style) -> list[str]:
         f"{argument}: {argument_type}",
         "*",
         "timeout: float | None = None",
-        *(["key: str | None = None"] if keyed else []),
+        *(["key: str | None = None"] if method.keyed else []),
         "metadata: Metadata = ()",
     ]
-    arguments = [argument, "timeout=timeout", *(["key=key"] if keyed else []), "metadata=metadata"]
+    arguments = [argument, "timeout=timeout", *(["key=key"] if method.keyed else []), "metadata=metadata"]
     awaited = style.coroutines and not method.streams_responses
     opening, calling = ("async def", "return await") if awaited else ("def", "return")
     result = f"{style.responses}[{response}]" if method.streams_responses else response

@@ -10,8 +10,8 @@ _SYNTAX = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
-def seconds(text: str) -> float:
-    """Return a duration in seconds. Raises ValueError that says what to write instead."""
+def seconds(text: str, *, zero: bool = False) -> float:
+    """Return a duration in seconds, none only if ``zero``. Raises ValueError that says what to write instead."""
     match = _SYNTAX.fullmatch(text)
     if match is None:
         raise ValueError(
@@ -20,9 +20,11 @@ def seconds(text: str) -> float:
         )
     number, unit = match.groups()
     value = float(Decimal(number) * _SECONDS[unit])
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f'must be a time above zero, not "{text}"; write for example "2s"')
-    return value
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ValueError(
+            f'must be a time {"from zero up" if zero else "above zero"}, not "{text}"; write for example "2s"'
+        )
+    return abs(value)  # "-0s" is zero too
 
 
 def _suggestion(text: str) -> str:

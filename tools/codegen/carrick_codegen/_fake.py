@@ -55,7 +55,7 @@ def fake(file: File, service: Service) -> list[str]:
         f"class {service.fake}:",
         *docstring(comment, indent=4, width=WIDTH),
         "",
-        "    def __init__(self, *, policy: MethodPolicy | None = None, clock: Clock | None = None) -> None:",
+        "    def __init__(self, *, policy: PolicyOverride | None = None, clock: Clock | None = None) -> None:",
         '        """Begin with methods that were told nothing."""',
         *(line for method in service.methods for line in _method(file, method, of)),
         *statement("self.channel =", channel, 8),
@@ -74,7 +74,7 @@ def _runtime(file: File) -> list[str]:
     shapes = {
         _FAKES[each.streams_requests, each.streams_responses] for service in file.services for each in service.methods
     }
-    names = {"Clock": "carrick", "MethodPolicy": "carrick", "BlockingChannel": "carrick.rpc"}
+    names = {"Clock": "carrick", "PolicyOverride": "carrick", "BlockingChannel": "carrick.rpc"}
     names |= dict.fromkeys([*shapes, "fake_channel"], "carrick.testing")
     return statements(Import(module, name, name, has_types=True) for name, module in names.items())
 

@@ -6,7 +6,8 @@ from itertools import groupby
 from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import, MessageNames, Untyped
-from carrick_codegen.model import File, Method, Policy
+from carrick_codegen._policy_text import needed_names
+from carrick_codegen.model import File, Method
 from carrick_codegen.names import RUNTIME_MODULES, module_name, relative
 
 __all__ = ["GENERATED_VERSION", "import_lines", "statements"]
@@ -14,7 +15,7 @@ __all__ = ["GENERATED_VERSION", "import_lines", "statements"]
 GENERATED_VERSION = 1
 """Version of generated code. Raised when it needs what released runtimes lack; see ``carrick.generated``."""
 
-_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodPolicy", "MethodRoute"}
+_FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodRoute", "PolicyOverride"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
 _FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
@@ -101,7 +102,7 @@ def _needed(file: File) -> set[str]:
     if file.events:
         needed |= _FOR_EVENTS
     for method in (method for service in file.services for method in service.methods):
-        needed |= _FOR_METHODS | _for_shape(method) | _for_policy(method.policy)
+        needed |= _FOR_METHODS | _for_shape(method) | needed_names(method.policy)
         if method.idempotency_level is not None:
             needed.add("IdempotencyLevel")
     if _has_deprecations(file):
@@ -120,17 +121,4 @@ def _for_shape(method: Method) -> set[str]:
         needed |= {"AsyncIterable", "AsyncIterator", "Iterable", "MethodKind"}
     if method.streams_responses:
         needed |= {"AsyncIterator", "BlockingResponseStream", "MethodKind", "ResponseStream"}
-    return needed
-
-
-def _for_policy(policy: Policy) -> set[str]:
-    needed = set()
-    if policy.retry is not None:
-        needed.add("RetryOptions")
-        if policy.retry.codes is not None:
-            needed.add("Code")
-    if policy.breaker is not None:
-        needed.add("BreakerOptions")
-    if policy.idempotency is not None:
-        needed |= {"IdempotencyOptions", "KeyRule"}
     return needed

@@ -16,22 +16,22 @@ from google.protobuf.message_factory import GetMessageClass
 from carrick_codegen._errors import ContractErrors
 from carrick_codegen._source import FilePath, Given, Place, SourceMap
 
-__all__ = ["EVENT", "FILE", "METHOD", "SERVICE", "OptionMessage", "OptionReader"]
+__all__ = ["EVENT", "FILE", "METHOD", "SERVICE", "OptionKind", "OptionMessage", "OptionReader"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """An extension of Carrick's, the options message that it extends, and that message's field in its element."""
+class OptionKind:
+    """An extension, the options message that it extends, and that message's field in its element."""
 
     extension: str
     options: str
     field: int
 
 
-FILE = _Kind("carrick.v1.file", "google.protobuf.FileOptions", 8)
-SERVICE = _Kind("carrick.v1.service", "google.protobuf.ServiceOptions", 3)
-METHOD = _Kind("carrick.v1.method", "google.protobuf.MethodOptions", 4)
-EVENT = _Kind("carrick.v1.event", "google.protobuf.MessageOptions", 7)
+FILE = OptionKind("carrick.v1.file", "google.protobuf.FileOptions", 8)
+SERVICE = OptionKind("carrick.v1.service", "google.protobuf.ServiceOptions", 3)
+METHOD = OptionKind("carrick.v1.method", "google.protobuf.MethodOptions", 4)
+EVENT = OptionKind("carrick.v1.event", "google.protobuf.MessageOptions", 7)
 
 
 class _Element(Protocol):
@@ -96,22 +96,35 @@ class OptionReader:
 
     def __init__(self, pool: DescriptorPool) -> None:
         self._pool = pool
-        self._kinds: dict[_Kind, tuple[Any, type[Message]] | None] = {}
+        self._kinds: dict[OptionKind, tuple[Any, type[Message]] | None] = {}
 
-    def read(self, kind: _Kind, element: _Element, source: SourceMap, path: FilePath) -> OptionMessage | None:
+    def read(self, kind: OptionKind, element: _Element, source: SourceMap, path: FilePath) -> OptionMessage | None:
         """Return the option of this kind on the element that stands at ``path``; None when it has none."""
-        if not element.has_options:
+        if (found := self._given(kind, element)) is None:
             return None
-        found = self._kinds[kind] if kind in self._kinds else self._kinds.setdefault(kind, self._find(kind))
-        if found is None:
-            return None
-        extension, options_type = found
-        options: Any = options_type.FromString(element.GetOptions().SerializeToString())
-        if not options.HasExtension(extension):
-            return None
+        extension, options = found
         return OptionMessage(options.Extensions[extension], source, (*path, kind.field, extension.number))
 
-    def _find(self, kind: _Kind) -> tuple[Any, type[Message]] | None:
+    def has(self, kind: OptionKind, element: _Element) -> bool:
+        """Tell whether an element has the option of this kind."""
+        return self._given(kind, element) is not None
+
+    def knows(self, kind: OptionKind) -> bool:
+        """Tell whether any contract could have it: whether its extension is declared in the request."""
+        return self._declared(kind) is not None
+
+    def _given(self, kind: OptionKind, element: _Element) -> tuple[Any, Any] | None:
+        """Return an element's options with the extension of this kind, when they have it."""
+        if not element.has_options or (declared := self._declared(kind)) is None:
+            return None
+        extension, options_type = declared
+        options: Any = options_type.FromString(element.GetOptions().SerializeToString())
+        return (extension, options) if options.HasExtension(extension) else None
+
+    def _declared(self, kind: OptionKind) -> tuple[Any, type[Message]] | None:
+        return self._kinds[kind] if kind in self._kinds else self._kinds.setdefault(kind, self._find(kind))
+
+    def _find(self, kind: OptionKind) -> tuple[Any, type[Message]] | None:
         """Return an extension and the class of the options that it extends; None when no contract imports it."""
         try:
             extension = self._pool.FindExtensionByName(kind.extension)

@@ -3,11 +3,12 @@
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from carrick_codegen import _policy
+from carrick_codegen import _policy, _policy_checks, _policy_fit
 from carrick_codegen._errors import ContractErrors
 from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import FILE, METHOD, SERVICE, OptionMessage, OptionReader
 from carrick_codegen._request import Contract
+from carrick_codegen._rules import RuleReader
 from carrick_codegen._scope import Scope, Wanted
 from carrick_codegen._source import FilePath
 from carrick_codegen.model import Method, Policy, Service
@@ -27,12 +28,19 @@ class ServiceReader:
     """Reads the services of one file, whose names in Python are taken from the scope of its module."""
 
     def __init__(
-        self, contract: Contract, module: Scope, types: MessageTypes, options: OptionReader, errors: ContractErrors
+        self,
+        contract: Contract,
+        module: Scope,
+        types: MessageTypes,
+        options: OptionReader,
+        rules: RuleReader,
+        errors: ContractErrors,
     ) -> None:
         self._services = tuple(contract.file.services_by_name.values())
         self._source = contract.source
         self._types = types
         self._options = options
+        self._rules = rules
         self._errors = errors
         self._classes = {
             kind: [module.name(public(f"{each.name}{kind}")) for each in self._services] for kind in _CLASSES
@@ -76,9 +84,10 @@ class ServiceReader:
         self, method: MethodDescriptor, name: str, inherited: Policy, deprecated: bool, path: FilePath
     ) -> Method:
         option = self._options.read(METHOD, method, self._source, path)
-        policy = inherited if option is None else _policy.merge(inherited, _policy.read(option, self._errors))
-        _policy.check(policy, self._errors)
-        self._refuse_key_of_stream(method, policy, path)
+        own = Policy() if option is None else _policy.read(option, self._errors)
+        policy = inherited if option is None else _policy.merge(inherited, own)
+        _policy_checks.check(policy, self._errors)
+        _policy_fit.check(method, self._source.at(path), own, inherited, policy, self._errors)
         return Method(
             name=method.name,
             full_name=f"{method.containing_service.full_name}/{method.name}",
@@ -92,15 +101,8 @@ class ServiceReader:
             idempotency_level=_idempotency_level(method),
             deprecated=deprecated or method.GetOptions().deprecated,
             policy=policy,
+            validated=self._rules.applies_to(method.input_type),
         )
-
-    def _refuse_key_of_stream(self, method: MethodDescriptor, policy: Policy, path: FilePath) -> None:
-        if policy.idempotency is not None and (method.client_streaming or method.server_streaming):
-            self._errors.add(
-                self._source.at(path),
-                f"method {method.full_name} is streaming and cannot have an idempotency key: there is no one request "
-                "and reply to keep; give the idempotency policy to the unary methods only",
-            )
 
 
 def _constants(methods: list[MethodDescriptor], module: Scope) -> dict[str, str]:

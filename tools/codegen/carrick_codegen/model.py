@@ -1,56 +1,44 @@
 """What contracts say, checked and resolved: all that :mod:`carrick_codegen.render` needs, and no descriptors."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from carrick_codegen._source import Given, Place
 
-__all__ = ["Breaker", "Event", "File", "Idempotency", "MessageType", "Method", "Policy", "Retry", "Service"]
+__all__ = ["Event", "Fields", "File", "MessageType", "Method", "Part", "Policy", "Service"]
+
+
+Fields = Mapping[str, Given[Any]]
+"""Values by the names of their fields: times in seconds, codes and enums by name. What is given nearest is last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """What a contract gives of ``carrick.v1.RetryPolicy``; times in seconds."""
+class Part:
+    """What a contract gives of one part of a policy, like its retries."""
 
     at: Place
-    max_attempts: Given[int] | None = None
-    initial_backoff: Given[float] | None = None
-    max_backoff: Given[float] | None = None
-    multiplier: Given[float] | None = None
-    codes: Given[tuple[str, ...]] | None = None
-    """Names of codes, without repeats."""
-    replay_bytes: Given[int] | None = None
+    """Where it stands; nearest to the method, when several places give some of it."""
+    fields: Fields
+    sound: bool = True
+    """Whether all that is given makes sense. What does not has been reported, and is not among the fields."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
-    """What a contract gives of ``carrick.v1.BreakerPolicy``; times in seconds."""
-
-    at: Place
-    failure_ratio: Given[float] | None = None
-    window: Given[float] | None = None
-    min_calls: Given[int] | None = None
-    open_for: Given[float] | None = None
-    trials: Given[int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Idempotency:
-    """What a contract gives of ``carrick.v1.IdempotencyPolicy``; times in seconds."""
-
-    at: Place
-    key: Given[str] | None = None
-    """OPTIONAL or REQUIRED; always there in a policy of a method."""
-    expiry: Given[float] | None = None
+    @property
+    def enabled(self) -> bool:
+        """Whether the part is asked for; it is unless the contract says otherwise."""
+        return "enabled" not in self.fields or bool(self.fields["enabled"].value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What a file, a service or a method gives of ``carrick.v1.MethodPolicy``; of a method, with all it inherits."""
 
-    timeout: Given[float] | None = None
-    retry: Retry | None = None
-    breaker: Breaker | None = None
-    idempotency: Idempotency | None = None
+    fields: Fields = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def asks_for(self, part: str) -> bool:
+        """Tell whether a part is given and not switched off."""
+        return part in self.parts and self.parts[part].enabled
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -87,6 +75,13 @@ class Method:
     deprecated: bool
     """Whether the contract says so of the method, its service or its file."""
     policy: Policy
+    validated: bool
+    """Whether the contract has rules for its requests."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether calls carry an idempotency key."""
+        return self.policy.asks_for("idempotency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ import unicodedata
 from functools import cache
 from itertools import takewhile
 
+from carrick_codegen._parts import OPTION_NAMES
+
 __all__ = [
     "MEMBERS",
     "RUNTIME_MODULES",
@@ -36,20 +38,16 @@ RUNTIME_MODULES = {
     "Any": "typing",
     "TYPE_CHECKING": "typing",
     "deprecated": "typing_extensions",
-    "BreakerOptions": "carrick",
-    "Code": "carrick",
     "Context": "carrick",
     "EventRoute": "carrick",
     "EventSpec": "carrick",
     "IdempotencyLevel": "carrick",
-    "IdempotencyOptions": "carrick",
-    "KeyRule": "carrick",
     "Metadata": "carrick",
     "MethodKind": "carrick",
-    "MethodPolicy": "carrick",
     "MethodRoute": "carrick",
     "MethodSpec": "carrick",
-    "RetryOptions": "carrick",
+    "PolicyOverride": "carrick",
+    **dict.fromkeys(sorted(OPTION_NAMES), "carrick"),
     "UntypedMessage": "carrick.generated",
     "message_class": "carrick.generated",
     "require_runtime": "carrick.generated",

@@ -11,6 +11,7 @@ from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import OptionReader
 from carrick_codegen._parameters import Parameters
 from carrick_codegen._request import Contract, load
+from carrick_codegen._rules import RuleReader
 from carrick_codegen._scope import Scope
 from carrick_codegen._services import ServiceReader
 from carrick_codegen.model import File
@@ -27,6 +28,7 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
     pool, contracts = load(request)
     types = MessageTypes(frozenset(request.file_to_generate))
     options = OptionReader(pool)
+    rules = RuleReader(options)
     event_reader = EventReader(types, options, errors)
     files = []
     for contract in contracts:
@@ -34,7 +36,7 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
             _refuse_runtime_package(contract, errors)
         module = Scope(RUNTIME_MODULES)
         events = event_reader.read(contract, module)
-        services = ServiceReader(contract, module, types, options, errors).read()
+        services = ServiceReader(contract, module, types, options, rules, errors).read()
         if services or events:
             files.append(
                 File(

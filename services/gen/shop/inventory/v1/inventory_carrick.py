@@ -19,6 +19,7 @@ from carrick import (
     MethodPolicy,
     MethodRoute,
     MethodSpec,
+    PolicyOverride,
     RetryOptions,
 )
 from carrick.rpc import BlockingChannel, Channel
@@ -57,7 +58,7 @@ RELEASE = MethodSpec(
 class InventoryClient:
     """Inventory promises stock to orders."""
 
-    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: Channel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._reserve = channel.unary(RESERVE, policy)
         self._release = channel.unary(RELEASE, policy)
@@ -93,7 +94,7 @@ class InventoryBlockingClient:
     Its calls wait for their answer, in any thread without an event loop.
     """
 
-    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: BlockingChannel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._reserve = channel.unary(RESERVE, policy)
         self._release = channel.unary(RELEASE, policy)

@@ -6,7 +6,7 @@ from carrick.generated import require_runtime
 
 require_runtime(__name__, 1)
 
-from carrick import Clock, MethodPolicy
+from carrick import Clock, PolicyOverride
 from carrick.rpc import BlockingChannel
 from carrick.testing import FakeUnary, fake_channel
 
@@ -22,7 +22,7 @@ class InventoryFake:
     policies of the contract; waits are those of ``clock``.
     """
 
-    def __init__(self, *, policy: MethodPolicy | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, *, policy: PolicyOverride | None = None, clock: Clock | None = None) -> None:
         """Begin with methods that were told nothing."""
         self.reserve = FakeUnary(RESERVE)
         self.release = FakeUnary(RELEASE)

@@ -9,7 +9,16 @@ from carrick.generated import require_runtime
 
 require_runtime(__name__, 1)
 
-from carrick import Context, IdempotencyLevel, Metadata, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
+from carrick import (
+    Context,
+    IdempotencyLevel,
+    Metadata,
+    MethodPolicy,
+    MethodRoute,
+    MethodSpec,
+    PolicyOverride,
+    RetryOptions,
+)
 from carrick.rpc import BlockingChannel, Channel
 
 from shop.notifications.v1.notifications_pb2 import ListNotificationsRequest, ListNotificationsResponse
@@ -29,7 +38,7 @@ LIST_NOTIFICATIONS = MethodSpec(
 class NotificationsClient:
     """Notifications shows what customers were told."""
 
-    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: Channel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._list_notifications = channel.unary(LIST_NOTIFICATIONS, policy)
 
@@ -50,7 +59,7 @@ class NotificationsBlockingClient:
     Its calls wait for their answer, in any thread without an event loop.
     """
 
-    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: BlockingChannel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._list_notifications = channel.unary(LIST_NOTIFICATIONS, policy)
 

@@ -6,7 +6,7 @@ from carrick.generated import require_runtime
 
 require_runtime(__name__, 1)
 
-from carrick import Clock, MethodPolicy
+from carrick import Clock, PolicyOverride
 from carrick.rpc import BlockingChannel
 from carrick.testing import FakeUnary, fake_channel
 
@@ -26,7 +26,7 @@ class NotificationsFake:
     policies of the contract; waits are those of ``clock``.
     """
 
-    def __init__(self, *, policy: MethodPolicy | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, *, policy: PolicyOverride | None = None, clock: Clock | None = None) -> None:
         """Begin with methods that were told nothing."""
         self.list_notifications = FakeUnary(LIST_NOTIFICATIONS)
         self.channel = fake_channel(self.list_notifications, clock=clock)

@@ -22,6 +22,7 @@ from carrick import (
     MethodPolicy,
     MethodRoute,
     MethodSpec,
+    PolicyOverride,
     RetryOptions,
 )
 from carrick.outbox import Outbox
@@ -89,7 +90,7 @@ EVENTS: tuple[EventSpec[Any], ...] = (ORDER_PLACED,)
 class OrdersClient:
     """Orders places orders and tells what became of them."""
 
-    def __init__(self, channel: Channel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: Channel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._place_order = channel.unary(PLACE_ORDER, policy)
         self._get_order = channel.unary(GET_ORDER, policy)
@@ -126,7 +127,7 @@ class OrdersBlockingClient:
     Its calls wait for their answer, in any thread without an event loop.
     """
 
-    def __init__(self, channel: BlockingChannel, *, policy: MethodPolicy | None = None) -> None:
+    def __init__(self, channel: BlockingChannel, *, policy: PolicyOverride | None = None) -> None:
         """Bind the methods to a channel. Parts of ``policy`` take the place of the contract's."""
         self._place_order = channel.unary(PLACE_ORDER, policy)
         self._get_order = channel.unary(GET_ORDER, policy)
