@@ -37,6 +37,11 @@ class FakeClock:
         """Return the fake time."""
         return self._now
 
+    @property
+    def timers(self) -> int:
+        """How many sleeps and timers wait for the time to be moved."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
     def wall(self) -> float:
         """Return the fake seconds since the epoch."""
         return self._now + self._offset

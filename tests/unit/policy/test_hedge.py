@@ -108,6 +108,7 @@ async def test_an_answer_in_time_is_not_hedged() -> None:
     assert len(asyncio.all_tasks()) == tasks + 1
     hedged.attempts.answers(0)
     assert await hedged.call == REPLY
+    assert hedged.clock.timers == 0
     await hedged.after(1)
     assert len(hedged.attempts.contexts) == 1
     assert hedged.seen.observations == []
