@@ -170,17 +170,26 @@ def retry(
                 if isinstance(delay, RetryRefused):
                     permitted.report(attempt, ctx, delay)
                     if delay.out_of_time:
-                        raise DeadlineError(
-                            f"{ctx.method.full_name}: {delay.reason} after attempt {attempt.number}: {error}",
-                            attempt=attempt,
-                        ) from error
+                        raise _out_of_time(delay.reason, attempt, ctx, error) from error
                     raise
-                code = error.code.name
-            observe(RetryScheduled(method=ctx.method.full_name, attempt=attempt.number, code=code, delay=delay))
+                failure = error
+            name, code = ctx.method.full_name, failure.code.name
+            observe(RetryScheduled(method=name, attempt=attempt.number, code=code, delay=delay))
             await clock.sleep(delay)
+            remaining = ctx.remaining(clock.monotonic())
+            if remaining is not None and remaining <= 0:
+                raise _out_of_time("the deadline passed in the wait", attempt, ctx, failure) from failure
             ctx = ctx.new_attempt(AttemptKind.RETRY)
 
     return retried
+
+
+def _out_of_time(reason: str, attempt: Attempt, ctx: Context, error: CarrickError) -> DeadlineError:
+    assert ctx.method is not None
+    return DeadlineError(
+        f"{ctx.method.full_name}: {reason} after attempt {attempt.number}: {error}",
+        attempt=attempt,
+    )
 
 
 class _Permission:

@@ -318,6 +318,21 @@ async def test_out_of_time_is_a_deadline_error_from_the_last_error() -> None:
     assert clock.slept == [0.05]
 
 
+async def test_a_deadline_that_passes_in_the_wait_is_from_the_last_error_too() -> None:
+    """A wait may last longer than it was to, where the event loop lags: then no attempt is begun."""
+    clock, endpoint = FakeClock(), Scripted(Code.UNAVAILABLE)
+    ctx = first_attempt(REPEATABLE, deadline=clock.monotonic() + 0.12)
+    call = asyncio.ensure_future(_stack(endpoint, clock)(REQUEST, ctx))
+    await asyncio.sleep(0)
+    clock.advance(0.5)
+
+    with pytest.raises(DeadlineError, match=r"the deadline passed in the wait after attempt 1: UNAVAILABLE") as caught:
+        await call
+
+    assert isinstance(caught.value.__cause__, CarrickError)
+    assert (endpoint.calls, len(ctx.call.attempts)) == (1, 1)
+
+
 async def test_an_error_that_is_not_ours_passes() -> None:
     """A fault in the program is not tried again."""
     endpoint = Scripted(KeyError("bug"), Code.OK)
