@@ -109,10 +109,14 @@ class LimitReached(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerOpened(Observation):
-    """Calls of this method to this endpoint are refused from now on."""
+    """Calls of this method to this endpoint are refused from now on.
+
+    For ``failures``, ``slow``, a ``trial``, or by hand: ``manual``, or ``isolated``, which lasts until it is closed.
+    """
 
     method: str
     endpoint: str
+    reason: str = "failures"
     failures: int
     slow: int
     calls: int

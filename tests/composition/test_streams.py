@@ -92,6 +92,29 @@ async def test_a_stream_that_breaks_off_counts_as_one_more_call(watching: Watchi
     assert watching.breaker.state == "open"
 
 
+async def test_a_trial_that_breaks_off_counts_where_its_success_led(watching: Watching) -> None:
+    """Its first response has closed the circuit; breaking off, it is the first failure of the new time."""
+    await watching.trip()
+    watching.fake.fails(Code.UNAVAILABLE, after=[item(1)])
+    with pytest.raises(RemoteError):
+        await numbers(watching.call(item(0)))
+    assert watching.breaker.state == "closed"
+    assert watching.breaker.counts(watching.clock.monotonic()) == (1, 1, 0)
+
+
+async def test_a_stream_breaks_off_after_the_circuit_was_opened(watching: Watching) -> None:
+    """What a stream meets when nothing is let through changes nothing: not even the time of the opening."""
+    watching.fake.fails(Code.UNAVAILABLE, after=[item(1)])
+    old = watching.call(item(0))
+    await anext(old)
+    watching.breaker.open(watching.clock.monotonic())
+    watching.clock.advance(4.0)
+    with pytest.raises(RemoteError):
+        await anext(old)
+    assert watching.breaker.state == "open"
+    assert watching.breaker.admits(watching.clock.monotonic() + 1.0)
+
+
 @pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.FAILED_PRECONDITION])
 async def test_an_answer_in_the_middle_of_a_stream_is_no_failure(watching: Watching, code: Code) -> None:
     """A status that speaks of the request says nothing against the endpoint, late as early."""
@@ -109,7 +132,7 @@ async def test_leaving_a_stream_counts_for_nothing(watching: Watching) -> None:
         async with watching.call(item(0)) as stream:
             await anext(stream)
     assert watching.breaker.state == "closed"
-    assert watching.breaker.counts(watching.clock.monotonic()) == (4, 0)
+    assert watching.breaker.counts(watching.clock.monotonic()) == (4, 0, 0)
 
 
 async def test_a_late_failure_of_an_earlier_state_is_ignored(watching: Watching) -> None:
@@ -123,7 +146,7 @@ async def test_a_late_failure_of_an_earlier_state_is_ignored(watching: Watching)
     assert watching.breaker.state == "closed"
     with pytest.raises(RemoteError):
         await anext(old)
-    assert watching.breaker.counts(watching.clock.monotonic()) == (0, 0)
+    assert watching.breaker.counts(watching.clock.monotonic()) == (0, 0, 0)
 
 
 async def test_attempts_before_the_first_response_count_each() -> None:

@@ -85,7 +85,7 @@ class Channel:
         return BidiStreamCall(method, *self._stack(method, policy, MethodKind.BIDI_STREAM), self._clock)
 
     def breaker(self, method: MethodSpec[Any, Any]) -> BreakerState | None:
-        """Return the state of a bound method's breaker, or None when it has none."""
+        """Return the state of a bound method's breaker, to read or to change by hand; None when it has none."""
         return self._breakers.get(method)
 
     async def close(self) -> None:
@@ -122,9 +122,7 @@ class Channel:
     def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> Endpoint:
         state = None
         if policy.breaker is not None:
-            state = self._breakers.setdefault(
-                method, BreakerState(policy.breaker, name=f"{method.full_name} {self.target}")
-            )
+            state = self._breakers.setdefault(method, BreakerState(policy.breaker, name=method.full_name))
         service = endpoint_stack(
             self._transport.service(method),
             state,
