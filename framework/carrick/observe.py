@@ -21,6 +21,8 @@ __all__ = [
     "Observer",
     "PublishFailed",
     "RateLimited",
+    "ResourceDegraded",
+    "ResourceRecovered",
     "RetryBudgetSpent",
     "RetryScheduled",
     "ignore",
@@ -136,6 +138,26 @@ class BreakerClosed(Observation):
 
     method: str
     endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceDegraded(Observation):
+    """What needs this database, broker or other resource is refused from now on; why, as for ``BreakerOpened``."""
+
+    resource: str
+    operation: str
+    reason: str
+    failures: int
+    slow: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRecovered(Observation):
+    """A resource is used again as before, ``after`` seconds."""
+
+    resource: str
+    after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

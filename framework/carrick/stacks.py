@@ -9,14 +9,14 @@ from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
 from carrick.observe import Observer
-from carrick.options import MethodPolicy
+from carrick.options import MethodPolicy, RetryOptions
 from carrick.policy.breaker import BreakerState, breaker
 from carrick.policy.deadline import refuse_expired
 from carrick.policy.idempotency import idempotency
 from carrick.policy.retry import retry
 from carrick.service import Filter, Service, stack
 
-__all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
+__all__ = ["client_stack", "endpoint_stack", "event_stack", "resource_stack", "server_stack"]
 
 
 def client_stack(
@@ -71,3 +71,24 @@ def server_stack(
 def event_stack(handler: Service, event: EventSpec[Any], consumer: str, *, instruments: Instruments | None) -> Service:
     """Put what stands before an event's handler in front of it."""
     return stack(handler, instruments.process(event, consumer)) if instruments else handler
+
+
+def resource_stack(
+    perform: Service,
+    circuit: BreakerState | None,
+    retrying: RetryOptions | None,
+    *,
+    resource: str,
+    clock: Clock,
+    uniform: Callable[[], float],
+    observe: Observer,
+    observe_circuit: Observer,
+) -> Service:
+    """Put what protects a resource, and those who wait for it, in front of what is asked of it."""
+    filters: list[Filter] = []
+    if circuit is not None:  # outside retry: there is no other endpoint to try, so who is refused is refused at once
+        filters.append(breaker(circuit, endpoint=resource, clock=clock, observe=observe_circuit))
+    if retrying:  # outside the limit: who waits for another try holds no place
+        filters.append(retry(retrying, clock=clock, uniform=uniform, observe=observe))
+    # the limit of what is asked at once comes here, nearest to the resource
+    return stack(perform, *filters)
