@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from carrick import Code, ConfigurationError, Context, MethodPolicy, MethodRoute, RemoteError, outbox, store
-from carrick.messaging import GuardedBroker
+from carrick.messaging import GuardedBroker, Message, Subscriber, SubscriberOptions
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Outbox, Relay, RelayOptions
 from carrick.resource import Resource
@@ -21,7 +21,7 @@ from carrick.rpc import Channel, Server
 from carrick.store import Database, GuardedDatabase
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import NatsServer
-from shop.orders.v1.orders_carrick import OrdersEvents
+from shop.orders.v1.orders_carrick import OrdersEvents, on_order_placed
 from shop.orders.v1.orders_pb2 import OrderPlaced, PlaceOrderRequest, PlaceOrderResponse
 from tests.unit.calls import PLAIN, REPLY, REQUEST
 from tests.unit.testing.programs import until
@@ -174,6 +174,37 @@ async def test_a_killed_broker_degrades_a_server_and_loses_no_event(
     turns = _lines(caplog, "Resource")
     assert turns[0] == "ResourceDegraded"
     assert turns == ["ResourceDegraded", "ResourceRecovered"] * (len(turns) // 2)
+
+
+async def test_a_subscriber_alone_notices_that_its_broker_is_away(nats_server: NatsServer) -> None:
+    """Nothing is published by it: its resource is degraded, and recovers, by what it asks to consume again."""
+    resource = Resource("broker")
+    nats = NatsBroker(nats_server.url, name="t", publish_timeout=0.5)
+    broker = GuardedBroker(nats, resource)
+    handled: list[str] = []
+
+    async def handle(event: OrderPlaced, ctx: Context) -> None:
+        handled.append(event.order_id)
+
+    options = SubscriberOptions(fetch_wait=0.2, ack_wait=1.0)
+    subscriber = Subscriber("alone", broker, [on_order_placed(handle)], inbox=None, options=options)
+
+    async def publish(number: int) -> None:
+        order = OrderPlaced(order_id=str(number))
+        await nats.publish(
+            Message(stream="ORDERS", subject="orders.placed.v1.p00", id=str(number), data=order.SerializeToString())
+        )
+
+    async with nats, subscriber:
+        await subscriber.pending()  # the stream is there
+        await publish(1)
+        await until(lambda: bool(handled))
+        nats_server.kill()
+        await until(lambda: resource.degraded)
+        nats_server.start()
+        await until(lambda: not resource.degraded)
+        await publish(2)
+        await until(lambda: handled[-1] == "2")  # the first may come again: its ack went down with the server
 
 
 async def test_a_stop_tells_resources_like_services() -> None:
