@@ -8,16 +8,20 @@ import pytest
 from carrick import (
     BreakerOptions,
     Code,
+    Context,
     IdempotencyLevel,
     MethodKind,
     MethodPolicy,
     RejectedError,
     RemoteError,
     RetryOptions,
+    stack,
 )
-from carrick.policy.breaker import BreakerState
+from carrick.observe import ignore
+from carrick.policy.breaker import BreakerState, breaker
 from carrick.rpc import Channel
 from carrick.testing import FakeBidiStream, FakeClientStream, FakeClock, FakeServerStream, fake_channel
+from tests.unit.calls import first_attempt
 from tests.unit.streams import Item, item, items, numbers, streaming
 
 BREAKER = BreakerOptions(failure_ratio=0.5, min_calls=2, window=10, open_for=5, trials=1)
@@ -100,6 +104,44 @@ async def test_a_trial_that_breaks_off_counts_where_its_success_led(watching: Wa
         await numbers(watching.call(item(0)))
     assert watching.breaker.state == "closed"
     assert watching.breaker.counts(watching.clock.monotonic()) == (1, 1, 0)
+
+
+async def test_a_first_response_from_before_a_change_leaves_its_stream_without_a_say() -> None:
+    """A stream whose beginning is not counted is not counted when it breaks off either."""
+    state, clock, go_on = BreakerState(BREAKER), FakeClock(), asyncio.Event()
+
+    async def late(request: Item, ctx: Context) -> object:
+        await go_on.wait()
+        return broken_off()
+
+    async def broken_off() -> AsyncIterator[Item]:
+        yield item(1)
+        raise RemoteError(Code.UNAVAILABLE, "away")
+
+    service = stack(late, breaker(state, endpoint="e", clock=clock, observe=ignore))
+    beginning = asyncio.ensure_future(service(item(0), first_attempt(WATCH)))
+    await asyncio.sleep(0)
+    state.close()
+    go_on.set()
+    with pytest.raises(RemoteError):
+        await numbers(await beginning)
+    assert state.counts(clock.monotonic()) == (0, 0, 0)
+
+
+async def test_a_slow_first_response_counts_as_slow() -> None:
+    """It is the time to the first response that is measured; how long the rest takes is the reader's affair."""
+    state = BreakerState(BreakerOptions(slow_after=1.0, min_calls=100))
+    clock = FakeClock()
+
+    async def slow(request: Item, ctx: Context) -> object:
+        clock.advance(1.5)
+        return items(2)
+
+    service = stack(slow, breaker(state, endpoint="e", clock=clock, observe=ignore))
+    stream = await service(item(0), first_attempt(WATCH))
+    clock.advance(60.0)
+    await numbers(stream)
+    assert state.counts(clock.monotonic() - 60.0) == (1, 0, 1)
 
 
 async def test_a_stream_breaks_off_after_the_circuit_was_opened(watching: Watching) -> None:

@@ -243,6 +243,21 @@ async def test_several_turns_in_a_row_end_with_the_last() -> None:
         assert await health.of("resource/cache") == _NOT_SERVING
 
 
+def test_a_server_that_has_stopped_lets_its_resources_go() -> None:
+    """They may outlive it, and its event loop."""
+    resource = Resource("cache")
+    state = resource.breaker("call")
+    assert state is not None
+
+    async def serve() -> None:
+        async with Server(resources=[resource]):
+            pass
+
+    asyncio.run(serve())
+    state.isolate()
+    assert resource.degraded
+
+
 def test_resources_have_names_of_their_own() -> None:
     """Two of one name would be one in health."""
     with pytest.raises(ConfigurationError, match="two resources are named a"):

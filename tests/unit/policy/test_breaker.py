@@ -284,6 +284,29 @@ def test_trials_that_hang_are_followed_by_more() -> None:
     assert state.state == "open"
 
 
+def test_hung_trials_that_are_cancelled_at_last_leave_no_more_room_than_there_was() -> None:
+    """What they hand back is not added to what came in their place."""
+    state = _opened()
+    hung = [_permit(state, 5.0) for _ in range(2)]
+    _permit(state, 10.0)
+    for permit in hung:
+        state.forgotten(permit)
+
+    _permit(state, 10.0)
+    _permit(state, 10.0)
+    assert state.acquire(10.0) is None
+
+
+def test_while_it_is_open_nothing_is_counted() -> None:
+    """What a call meets that was counted already, as by the slow trial that opened it, does not prolong the opening."""
+    state = _opened()
+    state.failed(state.current, 4.0)
+    state.succeeded(state.current, 4.0)
+
+    assert state.counts(4.0) == (0, 0, 0)
+    assert state.admits(5.0)
+
+
 def test_by_hand_it_is_opened_for_a_while() -> None:
     """Opening by hand is like opening for failures: trials follow, and late results do not count."""
     state = BreakerState(_OPTIONS)

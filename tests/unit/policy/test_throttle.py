@@ -219,6 +219,8 @@ async def test_a_call_counts_once_with_its_retries() -> None:
     assert state.demand(1000.0) == (1, 1)
     await _call(_stack(state, Scripted(away), None, tries), first_attempt(REPEATABLE))
     assert state.demand(1000.0) == (2, 1)
+    await _call(_stack(state, Scripted(away, Code.NOT_FOUND), None, tries), first_attempt(REPEATABLE))
+    assert state.demand(1000.0) == (3, 2)
 
 
 @pytest.mark.parametrize(("code", "accepts"), [(Code.UNAVAILABLE, 0), (Code.ABORTED, 1)])
