@@ -298,10 +298,9 @@ def test_hung_trials_that_are_cancelled_at_last_leave_no_more_room_than_there_wa
 
 
 def test_while_it_is_open_nothing_is_counted() -> None:
-    """What a call meets that was counted already, as by the slow trial that opened it, does not prolong the opening."""
+    """What a call meets after it was counted, as the slow trial that opened it, does not prolong the opening."""
     state = _opened()
     state.failed(state.current, 4.0)
-    state.succeeded(state.current, 4.0)
 
     assert state.counts(4.0) == (0, 0, 0)
     assert state.admits(5.0)
