@@ -121,7 +121,7 @@ class Channel:
 
     def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> Endpoint:
         state = None
-        if policy.breaker is not None:
+        if policy.breaker:
             state = self._breakers.setdefault(method, BreakerState(policy.breaker, name=method.full_name))
         service = endpoint_stack(
             self._transport.service(method),
