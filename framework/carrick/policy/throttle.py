@@ -15,7 +15,7 @@ from carrick.options import ThrottleOptions
 from carrick.policy.window import SlidingCounts
 from carrick.service import Filter, Service
 
-__all__ = ["OVERLOAD", "Demand", "ThrottleState", "throttle"]
+__all__ = ["MOST_REFUSED", "OVERLOAD", "Demand", "ThrottleState", "throttle"]
 
 OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 """Statuses that say a service did not accept a call.
@@ -23,6 +23,13 @@ OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_E
 It shed the call (``RESOURCE_EXHAUSTED``), it could not be reached or was turning callers away (``UNAVAILABLE``), or it
 was too busy to answer in time (``DEADLINE_EXCEEDED``). Any other status took a handler's work to find out; even where
 it speaks of a fault, like ``INTERNAL``, sending less does not mend it: that is a breaker's business.
+"""
+
+MOST_REFUSED = 0.9
+"""The greatest probability of a refusal: one call in ten finds out whether the service is well again.
+
+The book has no such bound: after an outage as long as the window its client sends one call in thousands, and takes ten
+minutes to come back where this one takes four. Envoy's admission control has one too.
 """
 
 _REQUESTS, _ACCEPTS = range(2)
@@ -40,9 +47,7 @@ class ThrottleState:
 
     Calls are counted when they end: a burst of calls still under way says nothing about the service yet. A refused call
     is counted as a request that was not accepted, as in the book: as long as its users want too much, a client goes on
-    refusing. So after an outage as long as the window calls come back at the window's pace, growing by a factor of e
-    every ``window / (multiplier - 1)`` seconds: a shorter window forgives sooner. One state serves all calls to a
-    service.
+    refusing. One state serves all calls to a service.
     """
 
     __slots__ = ("_counts", "_multiplier", "_uniform")
@@ -56,7 +61,7 @@ class ThrottleState:
         """Say whether a call is refused; it has been counted then."""
         requests, accepts = self._counts.totals(now)
         excess = requests - self._multiplier * accepts
-        if excess <= 0 or self._uniform() >= excess / (requests + 1):
+        if excess <= 0 or self._uniform() >= min(excess / (requests + 1), MOST_REFUSED):
             return False
         self._counts.add(now, _REQUESTS)
         return True
