@@ -241,6 +241,12 @@ async def _ask(service: Service, asked: _Asked, ctx: Context) -> Any:
 class _Block(Generic[T]):
     """A block that holds something of a resource: to the filters a stream, whose first message is that it was begun."""
 
+    _attempt: Attempt
+    _entered: AbstractAsyncContextManager[T]
+    _value: T
+    _ending: "_Ending"
+    _stream: Any
+
     def __init__(
         self,
         service: Service,
