@@ -21,6 +21,8 @@ __all__ = [
     "Observer",
     "PublishFailed",
     "RateLimited",
+    "ResourceDegraded",
+    "ResourceRecovered",
     "RetryNotMade",
     "RetryScheduled",
     "ignore",
@@ -109,10 +111,14 @@ class LimitReached(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerOpened(Observation):
-    """Calls of this method to this endpoint are refused from now on."""
+    """Calls of this method to this endpoint are refused from now on.
+
+    For ``failures``, ``slow``, a ``trial``, or by hand: ``manual``, or ``isolated``, which lasts until it is closed.
+    """
 
     method: str
     endpoint: str
+    reason: str = "failures"
     failures: int
     slow: int
     calls: int
@@ -132,6 +138,26 @@ class BreakerClosed(Observation):
 
     method: str
     endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceDegraded(Observation):
+    """What needs this database, broker or other resource is refused from now on; why, as for ``BreakerOpened``."""
+
+    resource: str
+    operation: str
+    reason: str
+    failures: int
+    slow: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRecovered(Observation):
+    """A resource is used again as before, ``after`` seconds."""
+
+    resource: str
+    after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

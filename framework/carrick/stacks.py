@@ -20,9 +20,10 @@ from carrick.policy.hedge import Lateness, hedge
 from carrick.policy.idempotency import idempotency
 from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import retry
+from carrick.policy.throttle import ThrottleState, throttle
 from carrick.service import Filter, Service, stack
 
-__all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
+__all__ = ["client_stack", "endpoint_stack", "event_stack", "resource_stack", "server_stack"]
 
 
 def client_stack(
@@ -31,6 +32,7 @@ def client_stack(
     policy: MethodPolicy,
     *,
     budget: RetryBudget | None,
+    throttling: ThrottleState | None,
     elsewhere: Callable[[Context], bool],
     clock: Clock,
     uniform: Callable[[], float],
@@ -50,6 +52,8 @@ def client_stack(
         filters.append(fallback(policy.fallback, clock=clock, observe=observe))
     if policy.cache:  # what is answered here is no call to the policies inside
         filters.append(cache(policy.cache, clock=clock, observe=observe))
+    if throttling:  # what is refused here is neither tried nor paid for
+        filters.append(throttle(throttling, clock=clock, observe=observe))
     if repeats and budget:  # every call pays, those that fail too
         filters.append(pay_in(budget, clock=clock))
     if keeps:  # outside of what begins attempts
@@ -101,3 +105,24 @@ def server_stack(
 def event_stack(handler: Service, event: EventSpec[Any], consumer: str, *, instruments: Instruments | None) -> Service:
     """Put what stands before an event's handler in front of it."""
     return stack(handler, instruments.process(event, consumer)) if instruments else handler
+
+
+def resource_stack(
+    perform: Service,
+    circuit: BreakerState | None,
+    retrying: RetryOptions | None,
+    *,
+    resource: str,
+    clock: Clock,
+    uniform: Callable[[], float],
+    observe: Observer,
+    observe_circuit: Observer,
+) -> Service:
+    """Put what protects a resource, and those who wait for it, in front of what is asked of it."""
+    filters: list[Filter] = []
+    if circuit is not None:  # outside retry: there is no other endpoint to try, so who is refused is refused at once
+        filters.append(breaker(circuit, endpoint=resource, clock=clock, observe=observe_circuit))
+    if retrying:  # outside the limit: who waits for another try holds no place
+        filters.append(retry(retrying, clock=clock, uniform=uniform, observe=observe))
+    # the limit of what is asked at once comes here, nearest to the resource
+    return stack(perform, *filters)

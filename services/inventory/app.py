@@ -5,11 +5,12 @@ from pydantic_settings import SettingsConfigDict
 
 from carrick import store
 from carrick.app import App
-from carrick.messaging import Subscriber
+from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.nats import NatsBroker
+from carrick.resource import Resource
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import Housekeeping, IdempotencyRecords, Inbox
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, Inbox
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -32,10 +33,14 @@ def app() -> App:
     settings = InventorySettings.load()
     configure_logs("inventory", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("inventory")
-    database = SqliteDatabase(
+    file = SqliteDatabase(
         settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
     )
-    broker = NatsBroker(settings.nats_url, name="inventory", startup_timeout=settings.startup_timeout)
+    database_guard = Resource("database")
+    database = GuardedDatabase(file, database_guard)
+    nats = NatsBroker(settings.nats_url, name="inventory", startup_timeout=settings.startup_timeout)
+    broker_guard = Resource("broker")
+    broker = GuardedBroker(nats, broker_guard)
     records = IdempotencyRecords(database)
     inbox = Inbox(database)
     shelves = Shelves()
@@ -54,14 +59,15 @@ def app() -> App:
         port=settings.port,
         claims=records,
         instruments=tracing,
+        resources=[database_guard, broker_guard],
         grace=settings.grace,
     )
     return App(
         "inventory",
         tracing,
-        database,
+        file,
         stocked(database, shelves, settings.stock),
-        broker,
+        nats,
         Housekeeping(records.purge, inbox.purge),
         subscriber,
         server,

@@ -4,11 +4,12 @@ from pydantic_settings import SettingsConfigDict
 
 from carrick import store
 from carrick.app import App
-from carrick.messaging import Subscriber
+from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.nats import NatsBroker
+from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
-from carrick.store import Housekeeping, Inbox
+from carrick.store import GuardedDatabase, Housekeeping, Inbox
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -30,10 +31,14 @@ def app() -> App:
     settings = NotificationsSettings.load()
     configure_logs("notifications", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("notifications")
-    database = SqliteDatabase(
+    file = SqliteDatabase(
         settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
     )
-    broker = NatsBroker(settings.nats_url, name="notifications", startup_timeout=settings.startup_timeout)
+    database_guard = Resource("database")
+    database = GuardedDatabase(file, database_guard)
+    nats = NatsBroker(settings.nats_url, name="notifications", startup_timeout=settings.startup_timeout)
+    broker_guard = Resource("broker")
+    broker = GuardedBroker(nats, broker_guard)
     orders = Channel(settings.orders, instruments=tracing)
     inbox = Inbox(database)
     handlers = NotificationsHandlers(database, Letters(), OrdersClient(orders))
@@ -45,5 +50,12 @@ def app() -> App:
         instruments=tracing,
         grace=settings.grace,
     )
-    server = Server(handlers, host=settings.host, port=settings.port, instruments=tracing, grace=settings.grace)
-    return App("notifications", tracing, database, broker, orders, Housekeeping(inbox.purge), subscriber, server)
+    server = Server(
+        handlers,
+        host=settings.host,
+        port=settings.port,
+        instruments=tracing,
+        resources=[database_guard, broker_guard],
+        grace=settings.grace,
+    )
+    return App("notifications", tracing, file, nats, orders, Housekeeping(inbox.purge), subscriber, server)

@@ -7,11 +7,13 @@ from pydantic_settings import SettingsConfigDict
 
 from carrick import outbox, store
 from carrick.app import App
+from carrick.messaging import GuardedBroker
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Outbox, Relay
+from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
-from carrick.store import Housekeeping, IdempotencyRecords
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -41,12 +43,16 @@ def app() -> App:
     settings = OrdersSettings.load()
     configure_logs("orders", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("orders")
-    database = SqliteDatabase(
+    file = SqliteDatabase(
         settings.database,
         migrations=[store.MIGRATIONS, outbox.MIGRATIONS, MIGRATIONS],
         startup_timeout=settings.startup_timeout,
     )
-    broker = NatsBroker(settings.nats_url, name="orders", startup_timeout=settings.startup_timeout)
+    database_guard = Resource("database")
+    database = GuardedDatabase(file, database_guard)
+    nats = NatsBroker(settings.nats_url, name="orders", startup_timeout=settings.startup_timeout)
+    broker_guard = Resource("broker")
+    broker = GuardedBroker(nats, broker_guard)
     inventory = Channel(settings.inventory, instruments=tracing)
     payments = Channel(settings.payments, instruments=tracing)
     relay = Relay(database, broker, instruments=tracing)
@@ -71,13 +77,14 @@ def app() -> App:
         port=settings.port,
         claims=records,
         instruments=tracing,
+        resources=[database_guard, broker_guard],
         grace=settings.grace,
     )
     return App(
         "orders",
         tracing,
-        database,
-        broker,
+        file,
+        nats,
         inventory,
         payments,
         Housekeeping(records.purge, relay.purge),

@@ -6,9 +6,10 @@ from pydantic_settings import SettingsConfigDict
 
 from carrick import store
 from carrick.app import App
+from carrick.resource import Resource
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import Housekeeping, IdempotencyRecords
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -31,9 +32,11 @@ def app() -> App:
     settings = PaymentsSettings.load()
     configure_logs("payments", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("payments")
-    database = SqliteDatabase(
+    file = SqliteDatabase(
         settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
     )
+    database_guard = Resource("database")
+    database = GuardedDatabase(file, database_guard)
     records = IdempotencyRecords(database)
     server = Server(
         PaymentsHandlers(database, Ledger(), Bank(settings.bank)),
@@ -41,6 +44,7 @@ def app() -> App:
         port=settings.port,
         claims=records,
         instruments=tracing,
+        resources=[database_guard],
         grace=settings.grace,
     )
-    return App("payments", tracing, database, Housekeeping(records.purge), server)
+    return App("payments", tracing, file, Housekeeping(records.purge), server)

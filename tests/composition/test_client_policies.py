@@ -82,7 +82,13 @@ async def test_a_refusal_by_an_open_circuit_is_retried_even_where_repeating_is_n
     await client.service(REQUEST, first_attempt(PLAIN))
     assert transport.calls == 1
     assert client.breakers[0].state == "closed"
-    assert client.seen.names == ["RetryScheduled", "RetryScheduled", "BreakerHalfOpened", "BreakerClosed"]
+    assert client.seen.names == [
+        "BreakerOpened",
+        "RetryScheduled",
+        "RetryScheduled",
+        "BreakerHalfOpened",
+        "BreakerClosed",
+    ]
 
 
 async def test_what_was_sent_is_not_retried_where_repeating_is_not_safe() -> None:

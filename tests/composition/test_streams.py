@@ -8,16 +8,20 @@ import pytest
 from carrick import (
     BreakerOptions,
     Code,
+    Context,
     IdempotencyLevel,
     MethodKind,
     MethodPolicy,
     RejectedError,
     RemoteError,
     RetryOptions,
+    stack,
 )
-from carrick.policy.breaker import BreakerState
+from carrick.observe import ignore
+from carrick.policy.breaker import BreakerState, breaker
 from carrick.rpc import Channel
 from carrick.testing import FakeBidiStream, FakeClientStream, FakeClock, FakeServerStream, fake_channel
+from tests.unit.calls import first_attempt
 from tests.unit.streams import Item, item, items, numbers, streaming
 
 BREAKER = BreakerOptions(failure_ratio=0.5, min_calls=2, window=10, open_for=5, trials=1)
@@ -92,6 +96,67 @@ async def test_a_stream_that_breaks_off_counts_as_one_more_call(watching: Watchi
     assert watching.breaker.state == "open"
 
 
+async def test_a_trial_that_breaks_off_counts_where_its_success_led(watching: Watching) -> None:
+    """Its first response has closed the circuit; breaking off, it is the first failure of the new time."""
+    await watching.trip()
+    watching.fake.fails(Code.UNAVAILABLE, after=[item(1)])
+    with pytest.raises(RemoteError):
+        await numbers(watching.call(item(0)))
+    assert watching.breaker.state == "closed"
+    assert watching.breaker.counts(watching.clock.monotonic()) == (1, 1, 0)
+
+
+async def test_a_first_response_from_before_a_change_leaves_its_stream_without_a_say() -> None:
+    """A stream whose beginning is not counted is not counted when it breaks off either."""
+    state, clock, go_on = BreakerState(BREAKER), FakeClock(), asyncio.Event()
+
+    async def late(request: Item, ctx: Context) -> object:
+        await go_on.wait()
+        return broken_off()
+
+    async def broken_off() -> AsyncIterator[Item]:
+        yield item(1)
+        raise RemoteError(Code.UNAVAILABLE, "away")
+
+    service = stack(late, breaker(state, endpoint="e", clock=clock, observe=ignore))
+    beginning = asyncio.ensure_future(service(item(0), first_attempt(WATCH)))
+    await asyncio.sleep(0)
+    state.close()
+    go_on.set()
+    with pytest.raises(RemoteError):
+        await numbers(await beginning)
+    assert state.counts(clock.monotonic()) == (0, 0, 0)
+
+
+async def test_a_slow_first_response_counts_as_slow() -> None:
+    """It is the time to the first response that is measured; how long the rest takes is the reader's affair."""
+    state = BreakerState(BreakerOptions(slow_after=1.0, min_calls=100))
+    clock = FakeClock()
+
+    async def slow(request: Item, ctx: Context) -> object:
+        clock.advance(1.5)
+        return items(2)
+
+    service = stack(slow, breaker(state, endpoint="e", clock=clock, observe=ignore))
+    stream = await service(item(0), first_attempt(WATCH))
+    clock.advance(60.0)
+    await numbers(stream)
+    assert state.counts(clock.monotonic() - 60.0) == (1, 0, 1)
+
+
+async def test_a_stream_breaks_off_after_the_circuit_was_opened(watching: Watching) -> None:
+    """What a stream meets when nothing is let through changes nothing: not even the time of the opening."""
+    watching.fake.fails(Code.UNAVAILABLE, after=[item(1)])
+    old = watching.call(item(0))
+    await anext(old)
+    watching.breaker.open(watching.clock.monotonic())
+    watching.clock.advance(4.0)
+    with pytest.raises(RemoteError):
+        await anext(old)
+    assert watching.breaker.state == "open"
+    assert watching.breaker.admits(watching.clock.monotonic() + 1.0)
+
+
 @pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.FAILED_PRECONDITION])
 async def test_an_answer_in_the_middle_of_a_stream_is_no_failure(watching: Watching, code: Code) -> None:
     """A status that speaks of the request says nothing against the endpoint, late as early."""
@@ -109,7 +174,7 @@ async def test_leaving_a_stream_counts_for_nothing(watching: Watching) -> None:
         async with watching.call(item(0)) as stream:
             await anext(stream)
     assert watching.breaker.state == "closed"
-    assert watching.breaker.counts(watching.clock.monotonic()) == (4, 0)
+    assert watching.breaker.counts(watching.clock.monotonic()) == (4, 0, 0)
 
 
 async def test_a_late_failure_of_an_earlier_state_is_ignored(watching: Watching) -> None:
@@ -123,7 +188,7 @@ async def test_a_late_failure_of_an_earlier_state_is_ignored(watching: Watching)
     assert watching.breaker.state == "closed"
     with pytest.raises(RemoteError):
         await anext(old)
-    assert watching.breaker.counts(watching.clock.monotonic()) == (0, 0)
+    assert watching.breaker.counts(watching.clock.monotonic()) == (0, 0, 0)
 
 
 async def test_attempts_before_the_first_response_count_each() -> None:

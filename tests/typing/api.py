@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 from carrick import CarrickError, Context, EventRoute, MethodKind, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
-from carrick.messaging import Subscriber
+from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.memory import MemoryBroker
-from carrick.outbox import Outbox
-from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, UnaryCall
+from carrick.outbox import Outbox, Relay
+from carrick.resource import Resource
+from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, Server, UnaryCall
+from carrick.store import GuardedDatabase, Transaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import (
     GET_ORDER,
@@ -40,6 +42,21 @@ async def client(channel: Channel) -> None:
     channel.unary(GET_ORDER, {GET_ORDER: MethodPolicy(timeout=1.0)})
     bound = channel.unary(GET_ORDER)
     assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
+
+
+async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
+    """A guard keeps the types of what it guards."""
+
+    async def ask(account: str, amount: int) -> bool:
+        return amount > len(account)
+
+    bank = Resource("bank")
+    assert_type(await bank.call(ask, "a", 1, operation="ask"), bool)
+    await bank.call(ask, 1, "a")  # type: ignore[arg-type]  # the other way round
+    async with GuardedDatabase(database, bank).transaction() as tx:
+        assert_type(tx, Transaction)
+    Relay(GuardedDatabase(database, bank), GuardedBroker(broker, bank))
+    Server(resources=[bank])
 
 
 class Handlers(OrdersServicer):

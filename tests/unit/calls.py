@@ -25,6 +25,7 @@ from carrick import (
 from carrick.instruments import Instruments
 from carrick.observe import Observation, Observer, ignore
 from carrick.policy.budget import RetryBudget
+from carrick.policy.throttle import ThrottleState
 from carrick.stacks import client_stack
 from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse, PlaceOrderRequest, PlaceOrderResponse
 
@@ -146,6 +147,7 @@ def client(
     of: MethodSpec[Any, Any] = PLAIN,
     clock: Clock,
     budget: RetryBudget | None = None,
+    throttling: ThrottleState | None = None,
     observe: Observer = ignore,
     instruments: Instruments | None = None,
 ) -> Service:
@@ -155,6 +157,7 @@ def client(
         of,
         policy,
         budget=budget,
+        throttling=throttling,
         elsewhere=getattr(balancer, "elsewhere", lambda ctx: False),
         clock=clock,
         uniform=half,

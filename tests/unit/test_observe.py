@@ -31,12 +31,13 @@ def test_trouble_is_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> 
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == (
         "WARNING",
-        "BreakerOpened: method m, endpoint e, failures 3, slow 0, calls 4",
+        "BreakerOpened: method m, endpoint e, reason failures, failures 3, slow 0, calls 4",
     )
     assert record.__dict__["observation"] == {
         "name": "BreakerOpened",
         "method": "m",
         "endpoint": "e",
+        "reason": "failures",
         "failures": 3,
         "slow": 0,
         "calls": 4,

@@ -7,10 +7,14 @@ from carrick.messaging.contract import Broker, Consumer, Delivery, Message, Publ
 from carrick.messaging.deadletter import DeadLetters
 
 if TYPE_CHECKING:
+    from carrick.messaging.guarded import GuardedBroker
     from carrick.messaging.subscriber import Subscriber, SubscriberOptions
 else:
     __getattr__ = on_demand(
-        __name__, Subscriber="carrick.messaging.subscriber", SubscriberOptions="carrick.messaging.subscriber"
+        __name__,
+        GuardedBroker="carrick.messaging.guarded",
+        Subscriber="carrick.messaging.subscriber",
+        SubscriberOptions="carrick.messaging.subscriber",
     )
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "Consumer",
     "DeadLetters",
     "Delivery",
+    "GuardedBroker",
     "Message",
     "Publisher",
     "Subscriber",

@@ -56,7 +56,7 @@ class ThrottleOptions(Part):
     """Refuse calls to a service that refuses too many, before they are sent.
 
     A call is refused with the probability ``(requests - multiplier * accepts) / (requests + 1)`` of the window (Beyer
-    et al., "Site Reliability Engineering", chapter 21, "Client-Side Throttling").
+    et al., "Site Reliability Engineering", chapter 21, "Client-Side Throttling"), but at most 0.9.
     """
 
     multiplier: float = 2.0

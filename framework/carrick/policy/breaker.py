@@ -1,232 +1,118 @@
-"""Circuit breaker: after too many failures, refuse calls for a while instead of making them.
+"""Circuit breaker: after too many bad calls, refuse calls for a while instead of making them.
 
-After Nygard, "Release It!". pybreaker holds the state and tells its listeners; what changes it is decided here, because
-pybreaker's own ``call`` admits everybody when half-open, counts a cancellation as a failure and reads the wall clock.
+After Nygard, "Release It!". pybreaker holds the state and tells its listeners; what changes it is decided in
+:class:`BreakerState`, because pybreaker's own ``call`` admits everybody when half-open, counts a cancellation as a
+failure and reads the wall clock.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
+from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitBreakerListener, CircuitBreakerState
 
 from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import CarrickError, Code, RejectedError
 from carrick.observe import BreakerClosed, BreakerHalfOpened, BreakerOpened, Observer
-from carrick.options import BreakerOptions
+from carrick.options import OUTAGES
+from carrick.policy.breaker_state import BreakerState, Counts, Opening, OpenReason, Permit
 from carrick.service import Filter, Service
 from carrick.stream import Concluding
 
-__all__ = ["FAILURES", "BreakerState", "Permit", "breaker"]
+__all__ = ["BreakerState", "Counts", "OpenReason", "Opening", "Permit", "breaker"]
 
-FAILURES = frozenset(
-    {
-        Code.UNKNOWN,
-        Code.DEADLINE_EXCEEDED,
-        Code.RESOURCE_EXHAUSTED,
-        Code.INTERNAL,
-        Code.UNAVAILABLE,
-        Code.DATA_LOSS,
-    }
-)
-"""Statuses that speak against the endpoint. Any other is an answer."""
-
-_SLICES = 10
-
-
-@dataclass(slots=True)
-class _Slice:
-    """The calls that ended in one tenth of the window."""
-
-    number: int
-    calls: int = 0
-    failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """The right to make one call; its result counts only while the state it was given in lasts."""
-
-    generation: int
-    trial: bool
-
-
-class BreakerState:
-    """When to refuse. Pure: time comes in with each call, nothing is waited for.
-
-    Counts calls in ten slices of the window. Each change of state starts a new generation; results of calls begun in
-    an earlier one are ignored. Used from one event loop.
-    """
-
-    def __init__(self, options: BreakerOptions, *, name: str = "") -> None:
-        self._options = options
-        self._slice_length = options.window / _SLICES
-        self._slices: deque[_Slice] = deque(maxlen=_SLICES)
-        self._generation = 0
-        self._opened_at = 0.0
-        self._trials_out = 0
-        self._trials_passed = 0
-        self.circuit = CircuitBreaker(state_storage=CircuitMemoryStorage(STATE_CLOSED), name=name)
-        """pybreaker's breaker: read its state, add listeners to it."""
-
-    @property
-    def state(self) -> str:
-        """``closed``, ``open`` or ``half-open``, in pybreaker's words."""
-        return self.circuit.current_state
-
-    @property
-    def generation(self) -> int:
-        """How often the state has changed."""
-        return self._generation
-
-    def admits(self, now: float) -> bool:
-        """Say whether :meth:`acquire` would give a permit; changes nothing."""
-        if self.state == STATE_CLOSED:
-            return True
-        if self.state == STATE_OPEN:
-            return now - self._opened_at >= self._options.open_for
-        return self._trials_out + self._trials_passed < self._options.trials
-
-    def acquire(self, now: float) -> Permit | None:
-        """Return a permit for one call, or None when it is refused. Hand every permit back, once."""
-        if not self.admits(now):
-            return None
-        if self.state == STATE_CLOSED:
-            return Permit(self._generation, trial=False)
-        if self.state == STATE_OPEN:
-            self._change()
-            self.circuit.half_open()
-        self._trials_out += 1
-        return Permit(self._generation, trial=True)
-
-    def succeeded(self, permit: Permit, now: float) -> None:
-        """Count a call that was answered."""
-        if permit.generation != self._generation:
-            return
-        if not permit.trial:
-            self._slice(now).calls += 1
-            return
-        self._trials_out -= 1
-        self._trials_passed += 1
-        if self._trials_passed >= self._options.trials:
-            self._change()
-            self.circuit.close()
-
-    def failed(self, permit: Permit, now: float) -> None:
-        """Count a call that failed, and open when that was one too many."""
-        if permit.generation != self._generation:
-            return
-        if not permit.trial:
-            current = self._slice(now)
-            current.calls += 1
-            current.failures += 1
-            calls, failures = self.counts(now)
-            if calls < self._options.min_calls or failures < self._options.failure_ratio * calls:
-                return
-        self._change()
-        self._opened_at = now
-        self.circuit.open()
-
-    def forgotten(self, permit: Permit) -> None:
-        """Hand back the permit of a call that was cancelled: it says nothing about the endpoint."""
-        if permit.trial and permit.generation == self._generation:
-            self._trials_out -= 1
-
-    def counts(self, now: float) -> tuple[int, int]:
-        """Return calls and failures in the window."""
-        oldest = int(now / self._slice_length) - _SLICES + 1
-        recent = [each for each in self._slices if each.number >= oldest]
-        return sum(each.calls for each in recent), sum(each.failures for each in recent)
-
-    def _slice(self, now: float) -> _Slice:
-        number = int(now / self._slice_length)
-        if not self._slices or self._slices[-1].number != number:
-            self._slices.append(_Slice(number))
-        return self._slices[-1]
-
-    def _change(self) -> None:
-        self._generation += 1
-        self._slices.clear()
-        self._trials_out = 0
-        self._trials_passed = 0
+_REASONS = {
+    OpenReason.FAILURES: "too many calls failed",
+    OpenReason.SLOW: "too many calls were slow",
+    OpenReason.TRIAL: "a trial call failed or was slow",
+    OpenReason.MANUAL: "it was opened by hand",
+    OpenReason.ISOLATED: "it is held open by hand",
+    None: "its trial calls are under way",
+}
 
 
 def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observer) -> Filter:
-    """Make a filter that asks ``state`` before each call and tells it the result.
+    """Make a filter that asks ``state`` before each call and tells it the result, and how long it took.
 
     A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A call that was cancelled, or was never
     sent, counts for nothing. A stream of responses has succeeded with its first message, so that a trial need not wait
     for the end of a long one; when it breaks off later, that is counted as another call, a failed one.
+
+    ``observe`` is told of each change of the state, whoever makes it, and once however many filters share the state.
     """
-    results = _Results(state, endpoint=endpoint, clock=clock, observe=observe)
+    teller = _Teller(state, endpoint, observe)
+    if teller not in state.circuit.listeners:
+        state.circuit.add_listener(teller)
+    monotonic = clock.monotonic
+    acquire, succeeded = state.acquire, state.succeeded
 
     async def guarded(request: Any, ctx: Context, service: Service) -> Any:
-        assert ctx.method is not None
-        method = ctx.method.full_name
-        permit = results.permit(method)
+        began = monotonic()
+        permit = acquire(began)
         if permit is None:
-            raise RejectedError(Code.UNAVAILABLE, f"{method}: the circuit to {endpoint} is open", attempt=ctx.attempt)
+            raise _refused(state, endpoint, ctx)
         try:
             reply = await service(request, ctx)
         except CarrickError as error:
+            now = monotonic()
             if error.attempt is not None and not error.attempt.sent:
                 state.forgotten(permit)  # it never reached the endpoint
-            elif error.code in FAILURES:
-                results.failure(method, permit)
+            elif error.code in OUTAGES:
+                state.failed(permit, now, now - began)
             else:
-                results.success(method, permit)
+                succeeded(permit, now, now - began)
             raise
         except BaseException:
             state.forgotten(permit)
             raise
-        results.success(method, permit)
-        return results.of_stream(method, reply) if ctx.method.streams_responses else reply
+        now = monotonic()
+        if ctx.method is not None and ctx.method.streams_responses:
+            return begun(reply, permit, now, now - began)
+        succeeded(permit, now, now - began)
+        return reply
+
+    def begun(stream: Any, permit: Permit, now: float, took: float) -> Any:
+        """Count a stream's first message as a success, and its breaking off as one more call, a failed one."""
+        late = permit is not state.current
+        succeeded(permit, now, took)
+        then = permit if late else state.current  # which is another one when this was the last trial
+
+        def conclude(error: BaseException | None) -> None:
+            if isinstance(error, CarrickError) and error.code in OUTAGES:
+                state.failed(then, monotonic())
+
+        return Concluding(stream, conclude)
 
     return guarded
 
 
-class _Results:
-    """Tells a state how calls ended, and the observer what that changed."""
+def _refused(state: BreakerState, endpoint: str, ctx: Context) -> RejectedError:
+    assert ctx.method is not None
+    why = _REASONS[None if state.state != STATE_OPEN else state.reason]
+    message = f"{ctx.method.full_name}: the circuit to {endpoint} is {state.state}: {why}"
+    return RejectedError(Code.UNAVAILABLE, message, attempt=ctx.attempt)
 
-    def __init__(self, state: BreakerState, *, endpoint: str, clock: Clock, observe: Observer) -> None:
-        self._state = state
-        self._endpoint = endpoint
-        self._monotonic = clock.monotonic
-        self._observe = observe
 
-    def permit(self, method: str) -> Permit | None:
-        """Ask for a permit."""
-        before = self._state.generation
-        permit = self._state.acquire(self._monotonic())
-        if self._state.generation != before:
-            self._observe(BreakerHalfOpened(method=method, endpoint=self._endpoint))
-        return permit
+@dataclass(frozen=True)
+class _Teller(CircuitBreakerListener):
+    """Turns what pybreaker tells its listeners into observations. Equal ones are told once."""
 
-    def success(self, method: str, permit: Permit) -> None:
-        """Count a call that was answered."""
-        before = self._state.generation
-        self._state.succeeded(permit, self._monotonic())
-        if self._state.generation != before:
-            self._observe(BreakerClosed(method=method, endpoint=self._endpoint))
+    state: BreakerState
+    endpoint: str
+    observe: Observer
 
-    def failure(self, method: str, permit: Permit) -> None:
-        """Count a call that failed."""
-        before = self._state.generation
-        now = self._monotonic()
-        calls, failures = self._state.counts(now)
-        self._state.failed(permit, now)
-        if self._state.generation != before:
-            self._observe(
-                BreakerOpened(method=method, endpoint=self._endpoint, calls=calls + 1, failures=failures + 1, slow=0)
+    def state_change(
+        self, cb: CircuitBreaker, old_state: CircuitBreakerState | None, new_state: CircuitBreakerState
+    ) -> None:
+        """Observe a change."""
+        method, opening = cb.name or "", self.state.opening
+        if opening is None or new_state.name == STATE_CLOSED:
+            self.observe(BreakerClosed(method=method, endpoint=self.endpoint))
+        elif new_state.name == STATE_OPEN:
+            self.observe(
+                BreakerOpened(
+                    method=method, endpoint=self.endpoint, reason=opening.reason.value, **opening.counts._asdict()
+                )
             )
-
-    def of_stream(self, method: str, stream: Any) -> Any:
-        """Count a stream that breaks off as one more call that failed: its first message was a success already."""
-        permit = Permit(self._state.generation, trial=False)
-
-        def conclude(error: BaseException | None) -> None:
-            if isinstance(error, CarrickError) and error.code in FAILURES:
-                self.failure(method, permit)
-
-        return Concluding(stream, conclude)
+        else:
+            self.observe(BreakerHalfOpened(method=method, endpoint=self.endpoint))

@@ -132,8 +132,8 @@ def repeatable(ctx: Context) -> bool:
 def retry(
     options: RetryOptions,
     *,
-    budget: RetryBudget | None,
-    elsewhere: Callable[[Context], bool],
+    budget: RetryBudget | None = None,
+    elsewhere: Callable[[Context], bool] = lambda ctx: False,
     clock: Clock,
     uniform: Callable[[], float],
     observe: Observer,
@@ -141,6 +141,7 @@ def retry(
     """Make a filter that tries again as :class:`RetryPlan` decides, and re-raises the last error.
 
     Another attempt for one that was sent takes a retry out of ``budget``, and one out of the call tree's allowance.
+    ``elsewhere`` says whether another endpoint would take a call.
     When the deadline leaves no time for another attempt, it raises ``DeadlineError`` from the last error at once.
     Cancelling ends an attempt or a wait immediately. A stream of responses is tried again until its first message; a
     stream of requests (:mod:`carrick.policy.replay`) as long as all that was read of it is kept.

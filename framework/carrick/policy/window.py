@@ -1,6 +1,6 @@
 """Counting what happened lately."""
 
-__all__ = ["SlidingCounts"]
+__all__ = ["LastCounts", "SlidingCounts"]
 
 _SLICES = 10
 
@@ -12,29 +12,29 @@ class SlidingCounts:
     Adding costs the same however much was counted.
     """
 
-    __slots__ = ("_current", "_length", "_slices", "_totals")
+    __slots__ = ("_current", "_ends", "_length", "_number", "_slices", "_totals")
 
     def __init__(self, window: float, kinds: int) -> None:
         self._length = window / _SLICES
         self._slices = [[0] * kinds for _ in range(_SLICES)]
         self._totals = [0] * kinds
-        self._current = 0
+        self._number = 0
+        self._current = self._slices[0]
+        self._ends = 0.0
 
     def add(self, now: float, *kinds: int) -> None:
         """Count one of each kind, by its index."""
-        number = int(now / self._length)
-        if number != self._current:
-            self._advance(number)
-        current = self._slices[number % _SLICES]
+        if now >= self._ends:
+            self._advance(now)
+        current, totals = self._current, self._totals
         for kind in kinds:
             current[kind] += 1
-            self._totals[kind] += 1
+            totals[kind] += 1
 
     def totals(self, now: float) -> list[int]:
         """Return the counts of all kinds. The list is the window's own: read it, do not keep it."""
-        number = int(now / self._length)
-        if number != self._current:
-            self._advance(number)
+        if now >= self._ends:
+            self._advance(now)
         return self._totals
 
     def clear(self) -> None:
@@ -42,11 +42,48 @@ class SlidingCounts:
         for each in (*self._slices, self._totals):
             each[:] = [0] * len(each)
 
-    def _advance(self, number: int) -> None:
+    def _advance(self, now: float) -> None:
         """Drop the slices that have left the window."""
-        for passed in range(max(self._current + 1, number - _SLICES + 1), number + 1):
+        number = int(now / self._length)
+        for passed in range(max(self._number + 1, number - _SLICES + 1), number + 1):
             dropped = self._slices[passed % _SLICES]
             for kind, count in enumerate(dropped):
                 self._totals[kind] -= count
                 dropped[kind] = 0
-        self._current = number
+        self._number = number
+        self._current = self._slices[number % _SLICES]
+        self._ends = (number + 1) * self._length
+
+
+class LastCounts:
+    """Counts of several kinds among the last ``size`` times that something was counted, however long ago that was.
+
+    Used like :class:`SlidingCounts`; adding costs the same however many there are.
+    """
+
+    __slots__ = ("_next", "_ring", "_totals")
+
+    def __init__(self, size: int, kinds: int) -> None:
+        self._ring: list[tuple[int, ...]] = [()] * size
+        self._totals = [0] * kinds
+        self._next = 0
+
+    def add(self, now: float, *kinds: int) -> None:
+        """Count one of each kind, by its index, as one time."""
+        place, totals = self._next, self._totals
+        for kind in self._ring[place]:
+            totals[kind] -= 1
+        for kind in kinds:
+            totals[kind] += 1
+        self._ring[place] = kinds
+        self._next = place + 1 if place + 1 < len(self._ring) else 0
+
+    def totals(self, now: float) -> list[int]:
+        """Return the counts of all kinds. The list is the window's own: read it, do not keep it."""
+        return self._totals
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._ring = [()] * len(self._ring)
+        self._totals[:] = [0] * len(self._totals)
+        self._next = 0

@@ -16,6 +16,7 @@ from carrick.observe import Observer, log
 from carrick.options import MethodPolicy, PolicyOverride, RetryBudgetOptions, override_for
 from carrick.policy.breaker import BreakerState
 from carrick.policy.budget import RetryBudget
+from carrick.policy.throttle import ThrottleState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
 from carrick.rpc.endpoint import Endpoint, Load
@@ -64,6 +65,7 @@ class Channel:
         self._loads = {each: Load() for each in self.targets}
         self._breakers: dict[tuple[MethodSpec[Any, Any], str], BreakerState] = {}
         self._budgets: dict[str, RetryBudget] = {}
+        self._throttles: dict[str, ThrottleState] = {}
 
     def unary(self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None) -> UnaryCall[Req, Res]:
         """Build the stack of a unary method. Clients of one channel share breakers, and budgets of a service."""
@@ -88,12 +90,19 @@ class Channel:
         return BidiStreamCall(*self._bind(method, policy, MethodKind.BIDI_STREAM), None, self._clock)
 
     def breaker(self, method: MethodSpec[Any, Any], target: str | None = None) -> BreakerState | None:
-        """Return the state of a bound method's breaker for a target, or for the first; None when it has none."""
+        """Return the state of a bound method's breaker, to read or to change by hand; None when it has none.
+
+        It is that of ``target``, or of the channel's first.
+        """
         return self._breakers.get((method, target or self.targets[0]))
 
     def retry_budget(self, service: str) -> RetryBudget | None:
         """Return the budget of retries and hedges of a service, by its full name; None when no method has any."""
         return self._budgets.get(service)
+
+    def throttle(self, service: str) -> ThrottleState | None:
+        """Return the state of a service's throttle, by its full name; None when no method has any."""
+        return self._throttles.get(service)
 
     async def close(self) -> None:
         """Close the connections; calls under way end with ``TransportError``."""
@@ -126,6 +135,7 @@ class Channel:
             method,
             policy,
             budget=self._budget(method, policy),
+            throttling=self._throttle(method, policy),
             elsewhere=balancer.elsewhere,
             clock=self._clock,
             uniform=self._uniform,
@@ -140,12 +150,15 @@ class Channel:
             return None
         return self._budgets.setdefault(method.service, RetryBudget(options))
 
+    def _throttle(self, method: MethodSpec[Any, Any], policy: MethodPolicy) -> ThrottleState | None:
+        if not policy.throttle:
+            return None
+        return self._throttles.setdefault(method.service, ThrottleState(policy.throttle, self._uniform))
+
     def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy, target: str) -> Endpoint:
         state = None
         if policy.breaker:
-            state = self._breakers.setdefault(
-                (method, target), BreakerState(policy.breaker, name=f"{method.full_name} {target}")
-            )
+            state = self._breakers.setdefault((method, target), BreakerState(policy.breaker, name=method.full_name))
         service = endpoint_stack(
             self._transports[target].service(method),
             state,

@@ -19,6 +19,7 @@ from carrick.context import Context, Metadata, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
 from carrick.method import MethodKind, MethodSpec
+from carrick.resource import Resource
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
 from carrick.rpc.metadata import check_metadata, context_from, retries_left
@@ -56,7 +57,8 @@ class Server:
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
     idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own,
     and stand before idempotency, so that who may not call is not answered from a record either. At most
-    ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
+    ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``. Each of ``resources`` has a
+    name in health, ``resource/database``, that turns NOT_SERVING while it is degraded; the server stays SERVING.
 
     Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
     gives running ones ``grace`` seconds before they are cancelled.
@@ -71,6 +73,7 @@ class Server:
         filters: Sequence[Filter] = (),
         clock: Clock | None = None,
         instruments: Instruments | None = None,
+        resources: Sequence[Resource] = (),
         max_concurrent_calls: int = 1000,
         max_message_bytes: int = 4 * 1024 * 1024,
         grace: float = 10.0,
@@ -86,6 +89,8 @@ class Server:
         self._running = 0
         self._idle = asyncio.Event()
         self._health = Health()
+        self._resources = tuple(resources)
+        _check_resources(self._resources)
         self._server: grpc.aio.Server | None = None
         self._routes = [route for servicer in servicers for route in servicer.routes()]
         _check_routes(self._routes)
@@ -129,6 +134,7 @@ class Server:
         await server.start()
         self._server = server
         await self._health.serving(self.service_names)
+        await self._health.follow(self._resources)
         _logger.info("serving on %s", self.address, extra={"services": list(self.service_names)})
 
     async def stop(self) -> None:
@@ -246,6 +252,12 @@ def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
         if method.full_name in seen:
             raise ConfigurationError(f"{method.full_name} has two handlers; give the server one servicer of a service")
         seen.add(method.full_name)
+
+
+def _check_resources(resources: Sequence[Resource]) -> None:
+    names = [resource.name for resource in resources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(f"two resources are named {twice[0]}; health could not tell them apart: rename one")
 
 
 async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:

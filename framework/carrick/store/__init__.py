@@ -8,12 +8,14 @@ from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
 
 if TYPE_CHECKING:
+    from carrick.store.guarded import GuardedDatabase
     from carrick.store.housekeeping import Housekeeping
     from carrick.store.idempotency import IdempotencyRecords
     from carrick.store.inbox import Inbox
 else:
     __getattr__ = on_demand(
         __name__,
+        GuardedDatabase="carrick.store.guarded",
         Housekeeping="carrick.store.housekeeping",
         IdempotencyRecords="carrick.store.idempotency",
         Inbox="carrick.store.inbox",
@@ -25,6 +27,7 @@ MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
 __all__ = [
     "MIGRATIONS",
     "Database",
+    "GuardedDatabase",
     "Housekeeping",
     "IdempotencyRecords",
     "Inbox",

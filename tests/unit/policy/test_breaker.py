@@ -1,17 +1,30 @@
 import asyncio
 import time
+from typing import Any
 
 import pybreaker
 import pytest
 
-from carrick import Attempt, AttemptKind, BreakerOptions, CarrickError, Code, RejectedError, RemoteError, TransportError
+from carrick import (
+    Attempt,
+    AttemptKind,
+    BreakerOptions,
+    CarrickError,
+    Code,
+    Context,
+    RejectedError,
+    RemoteError,
+    TransportError,
+)
 from carrick.observe import BreakerClosed, BreakerHalfOpened, BreakerOpened
-from carrick.policy.breaker import FAILURES, BreakerState, Permit, breaker
+from carrick.options import OUTAGES
+from carrick.policy.breaker import BreakerState, OpenReason, Permit, breaker
 from carrick.service import Service, stack
 from carrick.testing import FakeClock
 from tests.unit.calls import REPLY, REQUEST, Hanging, Scripted, Seen, first_attempt
 
 _OPTIONS = BreakerOptions(failure_ratio=0.5, window=10.0, min_calls=4, open_for=5.0, trials=2)
+_SLOW = BreakerOptions(slow_after=1.0, slow_ratio=0.75, min_calls=4, failure_ratio=1.0, trials=2)
 _NAME = "test.v1.Tests/Plain"
 
 
@@ -76,12 +89,12 @@ def test_the_window_forgets() -> None:
     """Calls older than the window count no more."""
     state = BreakerState(_OPTIONS)
     _run(state, 0.5, failures=3)
-    assert state.counts(9.9) == (3, 3)
-    assert state.counts(10.0) == (0, 0)
+    assert state.counts(9.9) == (3, 3, 0)
+    assert state.counts(10.0) == (0, 0, 0)
 
     _run(state, 10.0, failures=3)
     assert state.state == "closed"
-    assert state.counts(10.0) == (3, 3)
+    assert state.counts(10.0) == (3, 3, 0)
 
 
 def test_the_window_slides_slice_by_slice() -> None:
@@ -135,7 +148,7 @@ def test_all_trials_must_pass() -> None:
     state.succeeded(second, 5.0)
 
     assert state.state == "closed"
-    assert state.counts(5.0) == (0, 0)
+    assert state.counts(5.0) == (0, 0, 0)
 
 
 def test_one_failed_trial_opens_it_again() -> None:
@@ -166,7 +179,7 @@ def test_late_results_from_before_it_opened_are_ignored(fails: bool) -> None:
     state.succeeded(trial, 5.0)
     state.succeeded(_permit(state, 5.0), 5.0)
     assert state.state == "closed"
-    assert state.counts(5.0) == (0, 0)
+    assert state.counts(5.0) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "forgotten"])
@@ -206,7 +219,134 @@ def test_a_forgotten_call_is_no_call() -> None:
     for _ in range(10):
         state.forgotten(_permit(state, 0.0))
 
-    assert state.counts(0.0) == (0, 0)
+    assert state.counts(0.0) == (0, 0, 0)
+
+
+def test_slow_calls_open_it_at_their_own_ratio() -> None:
+    """A call that took longer than slow_after is slow, answered or not; exactly as long is not."""
+    state = BreakerState(_SLOW)
+    for took in (1.0, 1.1, 1.1):
+        state.succeeded(_permit(state, 0.0), 0.0, took)
+    assert (state.state, state.counts(0.0)) == ("closed", (3, 0, 2))
+    state.failed(_permit(state, 0.0), 0.0, 1.1)
+
+    assert (state.state, state.reason) == ("open", OpenReason.SLOW)
+    assert state.opening is not None
+    assert state.opening.counts == (4, 1, 3)
+
+
+def test_without_slow_after_nothing_is_slow() -> None:
+    """An hour is not slow for who did not say what is."""
+    state = BreakerState(BreakerOptions(min_calls=1, slow_ratio=0.01))
+    state.succeeded(_permit(state, 0.0), 0.0, 3600.0)
+
+    assert (state.state, state.counts(0.0)) == ("closed", (1, 0, 0))
+
+
+def test_a_slow_trial_opens_it_again() -> None:
+    """An endpoint that answers, but as slowly as before, has not recovered."""
+    state = BreakerState(_SLOW)
+    _run(state, 0.0, failures=4)
+    state.succeeded(_permit(state, 5.0), 7.0, 2.0)
+
+    assert (state.state, state.reason) == ("open", OpenReason.TRIAL)
+    assert state.acquire(11.9) is None
+    assert state.acquire(12.0) is not None
+
+
+def test_a_window_of_calls_forgets_by_number_and_not_by_age() -> None:
+    """With the last six calls counted, a failure leaves with the sixth call after it, however late that comes."""
+    state = BreakerState(BreakerOptions(window_calls=6, min_calls=4, failure_ratio=0.5))
+    _run(state, 0.0, failures=2)
+    _run(state, 1e6, successes=4)
+    assert state.counts(2e6) == (6, 2, 0)
+    _run(state, 1e6, successes=1)
+    assert state.counts(2e6) == (6, 1, 0)
+    _run(state, 3e6, failures=3)
+
+    assert (state.state, state.reason) == ("open", OpenReason.FAILURES)
+
+
+def test_trials_that_hang_are_followed_by_more() -> None:
+    """A trial that never ends does not keep everybody out for ever; if it ends after all, it still counts."""
+    state = _opened()
+    hung = _permit(state, 5.0)
+    _permit(state, 5.0)
+    assert state.acquire(9.9) is None
+    assert state.admits(10.0)
+    _permit(state, 10.0)
+    _permit(state, 10.0)
+    assert state.acquire(10.0) is None
+
+    state.succeeded(hung, 11.0)
+    assert state.state == "half-open"
+    state.failed(hung, 11.0)
+    assert state.state == "open"
+
+
+def test_hung_trials_that_are_cancelled_at_last_leave_no_more_room_than_there_was() -> None:
+    """What they hand back is not added to what came in their place."""
+    state = _opened()
+    hung = [_permit(state, 5.0) for _ in range(2)]
+    _permit(state, 10.0)
+    for permit in hung:
+        state.forgotten(permit)
+
+    _permit(state, 10.0)
+    _permit(state, 10.0)
+    assert state.acquire(10.0) is None
+
+
+def test_while_it_is_open_nothing_is_counted() -> None:
+    """What a call meets after it was counted, as the slow trial that opened it, does not prolong the opening."""
+    state = _opened()
+    state.failed(state.current, 4.0)
+
+    assert state.counts(4.0) == (0, 0, 0)
+    assert state.admits(5.0)
+
+
+def test_by_hand_it_is_opened_for_a_while() -> None:
+    """Opening by hand is like opening for failures: trials follow, and late results do not count."""
+    state = BreakerState(_OPTIONS)
+    late = _permit(state, 0.0)
+    state.open(1.0)
+    state.succeeded(late, 1.0)
+    assert (state.state, state.reason, state.acquire(5.9)) == ("open", OpenReason.MANUAL, None)
+
+    assert _permit(state, 6.0).trial
+    assert state.reason is OpenReason.MANUAL
+
+
+def test_an_isolated_one_stays_open_until_it_is_closed() -> None:
+    """No time ends it, and opening it does not make it less."""
+    state = BreakerState(_OPTIONS)
+    state.isolate()
+    state.open(1.0)
+    assert (state.state, state.reason, state.acquire(1e9)) == ("open", OpenReason.ISOLATED, None)
+    state.close()
+
+    assert (state.state, state.reason, state.opening) == ("closed", None, None)
+    assert state.acquire(0.0) is not None
+
+
+@pytest.mark.parametrize("change", ["open", "isolate", "close"])
+@pytest.mark.parametrize("begins", ["closed", "open", "half-open"])
+def test_a_change_by_hand_forgets_what_was_counted(change: str, begins: str) -> None:
+    """Whatever the state was, results of calls begun before have no say, and no trial is owed."""
+    state = _opened() if begins != "closed" else BreakerState(_OPTIONS)
+    late = _permit(state, 5.0) if begins != "open" else state.current
+    if begins == "half-open":
+        state.succeeded(_permit(state, 5.0), 5.0)
+    state.open(5.0) if change == "open" else getattr(state, change)()
+    after = state.generation
+    state.failed(late, 5.0)
+    state.succeeded(late, 5.0)
+    state.forgotten(late)
+
+    assert (state.generation, state.counts(5.0)) == (after, (0, 0, 0))
+    assert state.state == ("closed" if change == "close" else "open")
+    assert state.admits(5.0) is (change == "close")
 
 
 def test_pybreaker_tells_its_listeners() -> None:
@@ -256,7 +396,7 @@ async def test_only_some_statuses_speak_against_an_endpoint(code: Code) -> None:
     state = BreakerState(_OPTIONS)
     await _call(_stack(state, Scripted(code), FakeClock()), 4)
 
-    assert state.state == ("open" if code in FAILURES else "closed")
+    assert state.state == ("open" if code in OUTAGES else "closed")
 
 
 async def test_a_refused_call_is_rejected_and_never_sent() -> None:
@@ -277,7 +417,7 @@ async def test_a_refused_call_is_rejected_and_never_sent() -> None:
 
 async def test_each_change_is_observed_once() -> None:
     """Opening, half-opening and closing are told with method, endpoint and counts."""
-    state, clock, seen = BreakerState(_OPTIONS), FakeClock(), Seen()
+    state, clock, seen = BreakerState(_OPTIONS, name=_NAME), FakeClock(), Seen()
     await _open(state, clock, seen)
     clock.advance(5.0)
     await _call(_stack(state, Scripted(Code.INTERNAL), clock, seen))
@@ -285,9 +425,9 @@ async def test_each_change_is_observed_once() -> None:
     await _call(_stack(state, Scripted(), clock, seen), 3)
 
     assert seen.observations == [
-        BreakerOpened(method=_NAME, endpoint="host:1", calls=4, failures=4, slow=0),
+        BreakerOpened(method=_NAME, endpoint="host:1", reason="failures", calls=4, failures=4, slow=0),
         BreakerHalfOpened(method=_NAME, endpoint="host:1"),
-        BreakerOpened(method=_NAME, endpoint="host:1", calls=1, failures=1, slow=0),
+        BreakerOpened(method=_NAME, endpoint="host:1", reason="trial", calls=1, failures=1, slow=0),
         BreakerHalfOpened(method=_NAME, endpoint="host:1"),
         BreakerClosed(method=_NAME, endpoint="host:1"),
     ]
@@ -306,7 +446,7 @@ async def test_a_cancelled_call_counts_for_nothing() -> None:
         await asyncio.wait((call,))
         assert call.cancelled()
 
-    assert (state.state, state.counts(clock.monotonic())) == ("closed", (0, 0))
+    assert (state.state, state.counts(clock.monotonic())) == ("closed", (0, 0, 0))
 
 
 async def test_a_cancelled_trial_gives_its_permit_back() -> None:
@@ -334,7 +474,7 @@ async def test_an_unsent_attempt_counts_for_nothing() -> None:
     unsent = TransportError(Code.UNAVAILABLE, "not sent", attempt=Attempt(1, AttemptKind.FIRST))
     await _call(_stack(state, Scripted(unsent), FakeClock()), 5)
 
-    assert (state.state, state.counts(1000.0)) == ("closed", (0, 0))
+    assert (state.state, state.counts(1000.0)) == ("closed", (0, 0, 0))
 
 
 async def test_a_fault_of_the_program_counts_for_nothing() -> None:
@@ -369,6 +509,79 @@ async def test_a_late_result_does_not_count() -> None:
 
     assert isinstance(slow.exception(), RemoteError)
     assert state.state == "half-open"
+
+
+async def test_changes_by_hand_are_observed_too() -> None:
+    """Whoever changes the state, the observer hears of it; two filters on one state tell it once."""
+    state, clock, seen = BreakerState(_OPTIONS, name=_NAME), FakeClock(), Seen()
+    for _ in range(2):
+        _stack(state, Scripted(), clock, seen)
+    state.open(clock.monotonic())
+    state.isolate()
+    state.close()
+
+    nothing = {"calls": 0, "failures": 0, "slow": 0}
+    assert seen.observations == [
+        BreakerOpened(method=_NAME, endpoint="host:1", reason="manual", **nothing),
+        BreakerOpened(method=_NAME, endpoint="host:1", reason="isolated", **nothing),
+        BreakerClosed(method=_NAME, endpoint="host:1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("failures", "open: too many calls failed"),
+        ("slow", "open: too many calls were slow"),
+        ("trial", "open: a trial call failed or was slow"),
+        ("manual", "open: it was opened by hand"),
+        ("isolated", "open: it is held open by hand"),
+        ("half-open", "half-open: its trial calls are under way"),
+    ],
+)
+async def test_a_refusal_says_why(change: str, why: str) -> None:
+    """Who reads the error need not guess whether the endpoint is down, slow, or shut by a colleague."""
+    state, clock = BreakerState(_SLOW), FakeClock()
+    now = clock.monotonic()
+    if change == "slow":
+        for _ in range(4):
+            state.succeeded(_permit(state, now), now, 2.0)
+    elif change == "manual":
+        state.open(now)
+    elif change == "isolated":
+        state.isolate()
+    else:
+        _run(state, now, failures=4)
+    if change in ("trial", "half-open"):
+        clock.advance(5.0)
+        trials = [_permit(state, clock.monotonic()) for _ in range(2)]
+        if change == "trial":
+            state.failed(trials[0], clock.monotonic())
+
+    with pytest.raises(RejectedError) as caught:
+        await _stack(state, Scripted(), clock)(REQUEST, first_attempt())
+    assert caught.value.message == f"{_NAME}: the circuit to host:1 is {why}"
+
+
+async def test_the_given_clock_says_what_is_slow() -> None:
+    """An answer, an error that is one, and a failure count as slow when they took longer than slow_after."""
+    state, clock = BreakerState(_SLOW), FakeClock()
+
+    def taking(seconds: float, code: Code) -> Service:
+        scripted = Scripted(code)
+
+        async def service(request: Any, ctx: Context) -> object:
+            clock.advance(seconds)
+            return await scripted(request, ctx)
+
+        return service
+
+    await _call(_stack(state, taking(1.0, Code.OK), clock))
+    await _call(_stack(state, taking(1.5, Code.OK), clock))
+    await _call(_stack(state, taking(1.5, Code.NOT_FOUND), clock))
+    assert state.counts(clock.monotonic()) == (3, 0, 2)
+    await _call(_stack(state, taking(1.5, Code.UNAVAILABLE), clock))
+    assert state.reason is OpenReason.SLOW
 
 
 class _NoWall(FakeClock):

@@ -206,7 +206,7 @@ def _retry(
     seen: Seen | None = None,
     budget: RetryBudget | None = None,
 ) -> Filter:
-    return retry(options, budget=budget, elsewhere=lambda ctx: False, clock=clock, uniform=half, observe=seen or Seen())
+    return retry(options, budget=budget, clock=clock, uniform=half, observe=seen or Seen())
 
 
 def _stack(service: Service, clock: FakeClock, seen: Seen | None = None, budget: RetryBudget | None = None) -> Service:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrick.policy.window import SlidingCounts
+from carrick.policy.window import LastCounts, SlidingCounts
 
 _EVENTS = st.lists(st.tuples(st.integers(0, 30), st.sets(st.integers(0, 2))), max_size=60)
 
@@ -31,3 +31,17 @@ def test_nothing_is_left_after_the_window_or_after_clearing() -> None:
     counts.add(6.0, 0)
     counts.clear()
     assert counts.totals(6.0) == [0]
+
+
+@given(st.integers(1, 5), st.lists(st.sets(st.integers(0, 2)), max_size=40))
+def test_the_last_so_many_are_counted(size: int, events: list[set[int]]) -> None:
+    """A window of calls holds as many as it is large, whatever the time."""
+    counts = LastCounts(size, 3)
+    for number, kinds in enumerate(events, start=1):
+        counts.add(0.0, *kinds)
+        recent = events[max(0, number - size) : number]
+        assert counts.totals(1e9) == [sum(kind in each for each in recent) for kind in range(3)]
+    counts.clear()
+    assert counts.totals(0.0) == [0, 0, 0]
+    counts.add(0.0, 1)
+    assert counts.totals(0.0) == [0, 1, 0]

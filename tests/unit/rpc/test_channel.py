@@ -15,6 +15,7 @@ from carrick import (
     MethodPolicy,
     MethodSpec,
     Priority,
+    RejectedError,
     RetryBudgetOptions,
     RetryOptions,
     Trace,
@@ -22,10 +23,12 @@ from carrick import (
 )
 from carrick.allowance import RetryAllowance
 from carrick.context import enter
+from carrick.observe import BreakerClosed, BreakerOpened
 from carrick.rpc import Channel, UnaryCall
+from carrick.service import Service
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from tests.unit.calls import KEYED, OPTIONALLY_KEYED, PLAIN, READ, REPLY, REQUEST, Scripted, method
+from tests.unit.calls import KEYED, OPTIONALLY_KEYED, PLAIN, READ, REPLY, REQUEST, Scripted, Seen, method
 
 _TRACE = Trace("a" * 32, "b" * 16, sampled=True)
 
@@ -44,6 +47,16 @@ class _Bound:
     def ctx(self) -> Context:
         """The context of the last call."""
         return self._service.contexts[-1]
+
+
+class _Answering:
+    """A transport that answers everything."""
+
+    def service(self, method: MethodSpec[Any, Any]) -> Service:
+        return Scripted()
+
+    async def close(self) -> None:
+        """Hold nothing."""
 
 
 async def test_a_call_of_nobodys() -> None:
@@ -213,12 +226,36 @@ def test_clients_of_a_channel_share_a_methods_breaker() -> None:
     assert channel.breaker(other) is not state
 
 
+async def test_a_methods_circuit_is_changed_by_hand() -> None:
+    """Who shuts it is obeyed at once and until it is closed, and the channel's observer hears of it once."""
+    guarded = method("Guarded", policy=MethodPolicy(breaker=BreakerOptions()))
+    seen = Seen()
+    channel = Channel("host:1", observe=seen, connect=lambda target, clock: _Answering())
+    call = channel.unary(guarded)
+    channel.unary(guarded)
+    state = channel.breaker(guarded)
+    assert state is not None
+    state.isolate()
+    with pytest.raises(RejectedError, match="held open by hand"):
+        await call(REQUEST)
+    state.close()
+
+    assert await call(REQUEST) == REPLY
+    opened, closed = seen.observations
+    assert isinstance(opened, BreakerOpened)
+    assert (opened.method, opened.reason) == (guarded.full_name, "isolated")
+    assert isinstance(closed, BreakerClosed)
+
+
 def test_a_method_without_breaker_has_none() -> None:
-    """Nothing is kept that no contract asked for."""
+    """Nothing is kept that no contract asked for, or that was switched off."""
+    guarded = method("Guarded", policy=MethodPolicy(breaker=BreakerOptions()))
     channel = Channel("host:1")
     channel.unary(PLAIN)
+    channel.unary(guarded, MethodPolicy(breaker=BreakerOptions(enabled=False)))
 
     assert channel.breaker(PLAIN) is None
+    assert channel.breaker(guarded) is None
 
 
 @pytest.mark.parametrize(

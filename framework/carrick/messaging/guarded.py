@@ -1,0 +1,52 @@
+"""A broker behind a guard: refused at once while it is known to be away."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from carrick.errors import DeadlineError, MessagingError, RejectedError
+from carrick.guard import Guard, is_outage
+from carrick.messaging.contract import Broker, Consumer, Message
+
+__all__ = ["GuardedBroker"]
+
+T = TypeVar("T")
+
+
+class GuardedBroker:
+    """Lets what is asked of a broker through a guard; somebody else opens and closes the broker.
+
+    What is refused raises ``MessagingError`` (``UNAVAILABLE``), and was certainly not published. All that is asked may
+    be tried again: a stream stores an id once. Fetching is not guarded, since waiting for messages says nothing about
+    the broker; a subscriber whose fetch fails asks for its stream again, and that is.
+    """
+
+    def __init__(self, broker: Broker, guard: Guard) -> None:
+        self._broker = broker
+        self._guard = guard
+
+    async def publish(self, message: Message) -> None:
+        """Publish and wait for the acknowledgement."""
+        await self._ask(partial(self._broker.publish, message))
+
+    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+        """Create the stream, or check the subjects of the one there."""
+        await self._ask(partial(self._broker.ensure_stream, name, subjects))
+
+    async def consume(
+        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
+    ) -> Consumer:
+        """Create or find the durable consumer."""
+        return await self._ask(
+            partial(self._broker.consume, stream, name, filters, ack_wait=ack_wait, max_in_flight=max_in_flight)
+        )
+
+    async def _ask(self, function: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._guard.call(function, operation="request", failed=_not_available, repeatable=True)
+        except (RejectedError, DeadlineError) as error:  # the guard's words, in those of a broker
+            raise MessagingError(error.code, error.message, attempt=error.attempt) from error
+
+
+def _not_available(error: BaseException) -> bool:
+    return isinstance(error, MessagingError) and is_outage(error)

@@ -1,0 +1,48 @@
+"""A database behind a guard: refused at once while it is known to be away, and asked again where that is safe."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from carrick.errors import Code, DeadlineError, RejectedError, StoreError
+from carrick.guard import Guard
+from carrick.store.transaction import Database, Transaction
+
+__all__ = ["GuardedDatabase"]
+
+
+class GuardedDatabase:
+    """Lets transactions through a guard to a database, which somebody else opens and closes.
+
+    A transaction that is refused raises ``StoreError`` (``UNAVAILABLE``) before anything was done. Only beginning one
+    is tried again: its block is run once. Against the database speaks a ``StoreError`` that says it is not available,
+    at the beginning, in the block or at the commit; never an exception of the block's own. Transactions that write and
+    those that only read are guarded each by themselves, as the operations ``transaction`` and ``read``.
+    """
+
+    def __init__(self, database: Database, guard: Guard) -> None:
+        self._database = database
+        self._guard = guard
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction that may write."""
+        return self._guarded(self._database.transaction, "transaction")
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction that only reads."""
+        return self._guarded(self._database.read, "read")
+
+    @asynccontextmanager
+    async def _guarded(
+        self, begin: Callable[[], AbstractAsyncContextManager[Transaction]], operation: str
+    ) -> AsyncIterator[Transaction]:
+        async with AsyncExitStack() as held:
+            try:
+                tx = await held.enter_async_context(self._guard.hold(begin, operation=operation, failed=_not_available))
+            except (RejectedError, DeadlineError) as error:  # the guard's words, in those of a database
+                raise StoreError(error.code, error.message, attempt=error.attempt) from error
+            yield tx
+
+
+def _not_available(error: BaseException) -> bool:
+    """INTERNAL is how the store says that it was used wrongly."""
+    return isinstance(error, StoreError) and error.code is not Code.INTERNAL
