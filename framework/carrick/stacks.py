@@ -1,5 +1,6 @@
 """Where filters are put in order: one function a stack, one line a filter, the outermost first."""
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,12 +9,15 @@ from carrick.clock import Clock
 from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
-from carrick.observe import Observer
+from carrick.observe import Observer, log
 from carrick.options import MethodPolicy
 from carrick.policy.breaker import BreakerState, breaker
 from carrick.policy.deadline import refuse_expired
 from carrick.policy.idempotency import idempotency
+from carrick.policy.lag import LoopLag
+from carrick.policy.rate_limit import RateLimitState, rate_limit
 from carrick.policy.retry import retry
+from carrick.policy.shedding import shedding, shedding_state
 from carrick.service import Filter, Service, stack
 
 __all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
@@ -56,13 +60,28 @@ def server_stack(
     claims: ClaimStore | None,
     instruments: Instruments | None,
     extra: Iterable[Filter] = (),
+    shed: Filter | None = None,
+    lag: LoopLag | None = None,
+    uniform: Callable[[], float] = random.random,
+    observe: Observer = log,
 ) -> Service:
-    """Put a method's server policies in front of its handler; ``extra`` are the user's own."""
+    """Put a method's server policies in front of its handler.
+
+    ``extra`` are the user's own; ``shed`` is the filter that all methods of the server share.
+    """
+    policy = method.policy
     filters: list[Filter] = []
     if instruments:  # sees what the others refuse
         filters.append(instruments.server())
     filters.append(refuse_expired(clock))  # before anything that costs
-    filters += extra  # who may not call is refused a replay too
+    if shed:  # before the user's filters: in overload, turning away must cost less than finding out who calls
+        filters.append(shed)
+    if policy.shedding:
+        state = shedding_state(policy.shedding)
+        filters.append(shedding(policy.shedding, state, clock=clock, uniform=uniform, observe=observe, lag=lag))
+    filters += extra  # who may not call is refused a replay too, and uses up nobody's rate
+    if policy.rate_limit:
+        filters.append(rate_limit(policy.rate_limit, RateLimitState(policy.rate_limit), clock=clock, observe=observe))
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
     return stack(handler, *filters)
