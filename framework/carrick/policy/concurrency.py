@@ -155,6 +155,8 @@ class ConcurrencyState:
         if self.in_flight < self.caps[rank]:  # then nobody waits who could have this place: it would have got it
             self.in_flight += 1
             return None
+        if self._adaptive is not None:
+            self._adaptive.refused()
         return self._queue(now, deadline, rank) if self._max_queued else Refusal.LIMIT
 
     def released(self, now: float, began: float, outcome: Outcome) -> Sequence[Waiter]:

@@ -50,6 +50,7 @@ class GradientLimit:
         "_maximum",
         "_minimum",
         "_peak",
+        "_pressed",
         "_probed_at",
         "_probing_from",
         "_since",
@@ -65,7 +66,8 @@ class GradientLimit:
         self._latency = 0.0  # of the last window outside of probes
         self._probing_from: float | None = None
         self._probed_at = float(initial)
-        self._windows = _PROBE_EVERY
+        self._pressed = False
+        self._windows = _PROBE_EVERY  # in which the limit was felt, since the last probe
         self._since = 0.0
         self._calls = 0
         self._drops = 0
@@ -81,6 +83,10 @@ class GradientLimit:
     def baseline(self) -> float | None:
         """Seconds that a call takes when nothing queues, as far as is known."""
         return self._baseline
+
+    def refused(self) -> None:
+        """Note that a call got no place at once: only a limit that is felt needs probing."""
+        self._pressed = True
 
     def answered(self, now: float, began: float, in_flight: int) -> bool:
         """Count a call that was answered; ``in_flight`` are the calls under way, itself included.
@@ -118,6 +124,7 @@ class GradientLimit:
             self._follow(self._sum / answers)
         self._since, self._sum = now, 0.0
         self._calls = self._drops = self._peak = 0
+        self._pressed = False
         return True
 
     def _back_off(self, share: float) -> None:
@@ -134,12 +141,11 @@ class GradientLimit:
     def _follow(self, latency: float) -> None:
         """Change the limit by the gradient, or begin a probe where it is time."""
         self._latency = latency
-        self._windows += 1
-        gradient = 1.0
-        if self._baseline is not None:
-            if self._baseline < latency:
-                gradient = max(_LEAST_GRADIENT, self._baseline / latency)
-            self._set(self._limit * gradient + sqrt(self._limit))
+        self._windows += self._pressed
+        if self._baseline is None:
+            self._baseline = latency
+        gradient = 1.0 if latency <= self._baseline else max(_LEAST_GRADIENT, self._baseline / latency)
+        self._set(self._limit * gradient + sqrt(self._limit))
         if (
             self._windows > _PROBE_EVERY
             or self._limit <= self._probed_at * _PROBE
@@ -153,10 +159,10 @@ class GradientLimit:
 
     def _judge(self, before: float, latency: float) -> None:
         """Learn from a window at a lower limit what is the service's latency and what was queueing."""
-        known = self._baseline
-        if known is None or latency < known or latency >= self._latency * _SAME:
+        known = self._baseline or latency
+        if latency < known or latency >= self._latency * _SAME:
             self._baseline = latency
-        if known is None or latency < known * _SAME:
+        if latency < known * _SAME:
             self._latency = latency
             if self._limit > self._minimum:
                 self._probe(self._limit)  # stay down, and look further down

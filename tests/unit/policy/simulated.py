@@ -70,6 +70,7 @@ class Simulation:
             self._at(following, "comes", end)
         if self.in_flight >= self.limit.limit:
             self.refused += 1
+            self.limit.refused()
             return
         self.in_flight += 1
         if self.in_flight > self.rejects_above:

@@ -25,6 +25,9 @@ class ScriptedLimit:
         """Have the state look at the limit."""
         return True
 
+    def refused(self) -> None:
+        """Take no notice."""
+
 
 @dataclass(frozen=True, eq=False)
 class Begun:

@@ -53,6 +53,14 @@ def test_below_the_capacity_all_is_answered() -> None:
     assert server.refused == 0
 
 
+def test_a_limit_that_nobody_feels_is_not_probed() -> None:
+    """At its maximum, with three fifths of it in use, it refuses none of the calls that the server bears."""
+    server = Simulation(GradientLimit(initial=100, minimum=5, maximum=100), 200, 0.05)
+    server.run(0.3, 60.0)
+    assert server.refused == 0
+    assert min(server.limits) == 100
+
+
 @pytest.mark.parametrize("factor", [2.0, 8.0, 0.5, 0.1])
 @pytest.mark.parametrize("load", [1.1, 1.5, 3.0])
 def test_it_follows_the_services_own_latency(load: float, factor: float) -> None:
@@ -103,11 +111,12 @@ def test_refusals_of_the_service_hold_it_where_they_begin() -> None:
 def test_few_drops_do_not_hold_it_down() -> None:
     """One timeout in a hundred calls has other reasons than load."""
     limit = GradientLimit(initial=20, minimum=5, maximum=1000)
-    now = 0.0
+    now = 1.0
     for number in range(20_000):
         now += 0.002
+        limit.refused()
         count = limit.dropped if number % 100 == 0 else limit.answered
-        count(now, now - 0.05 if now > 0.05 else now, limit.limit)
+        count(now, now - 0.05, limit.limit)
     assert limit.limit > 100
 
 
