@@ -40,8 +40,11 @@ class LoopLag:
 
     def lag(self, now: float) -> float:
         """Return how late the loop is, or lately was."""
-        overdue = 0.0 if self._due is None else now - self._due
-        return max(self._remembered(now), overdue, 0.0)
+        due = self._due
+        overdue = now - due if due is not None and now > due else 0.0
+        if now - self._at < _MEMORY:
+            return max(self._remembered(now), overdue)
+        return overdue
 
     def _remembered(self, now: float) -> float:
         return self._peak * (1 - (now - self._at) / _MEMORY)

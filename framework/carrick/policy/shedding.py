@@ -4,6 +4,7 @@ After Beyer et al., "Site Reliability Engineering", chapters 21 and 22. Turning 
 overload goes on answering as many calls as it can.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from carrick.policy.lag import LoopLag
 from carrick.policy.pushback import turned_away
 from carrick.service import Filter, Service
 
-__all__ = ["OVERLOADED", "SHARES", "lag_borne", "shedding", "shedding_state"]
+__all__ = ["OVERLOADED", "SHARES", "shedding", "shedding_state"]
 
 OVERLOADED = "OVERLOADED"
 """The reason in the ``ErrorInfo`` of a call that was turned away."""
@@ -50,13 +51,6 @@ def shedding_state(options: SheddingOptions) -> ConcurrencyState:
     )
 
 
-def lag_borne(options: SheddingOptions, priority: Priority | None) -> float | None:
-    """Return the lag of the event loop at which a call is turned away, in seconds, or None for never."""
-    if options.max_loop_lag is None or priority is _CRITICAL:
-        return None
-    return options.max_loop_lag if priority is _SHEDDABLE else 2 * options.max_loop_lag
-
-
 def shedding(
     options: SheddingOptions,
     state: ConcurrencyState,
@@ -71,17 +65,19 @@ def shedding(
     Such a call raises ``RejectedError`` (``RESOURCE_EXHAUSTED``, reason ``OVERLOADED``) and was not begun. Its trailers
     ask to stay away for about as long as a call takes, from 0.1 to 2 seconds, times 0.5 to 1.5 by chance (``uniform``
     gives numbers from 0 up to 1), so that those turned away together do not come back together. One whose deadline
-    passed in the queue raises ``DeadlineError``. A stream of responses holds its place until its end.
+    passed in the queue raises ``DeadlineError``. A stream of responses holds its place until its end. ``lag`` is looked
+    at where ``options`` have a ``max_loop_lag``.
     """
     monotonic = clock.monotonic
     held = hold(state, clock)
+    max_loop_lag = math.inf if options.max_loop_lag is None else options.max_loop_lag
     watched = lag if options.max_loop_lag is not None else None
 
     async def shed(request: Any, ctx: Context, service: Service) -> Any:
         began = monotonic()
-        if watched is not None:
-            late, borne = watched.lag(began), lag_borne(options, ctx.priority)
-            if borne is not None and late >= borne:
+        if watched is not None and (late := watched.lag(began)) >= max_loop_lag:
+            priority = ctx.priority
+            if priority is not _CRITICAL and (priority is _SHEDDABLE or late >= 2 * max_loop_lag):
                 raise refused(_LOOP_LAG, ctx, late)
         verdict = state.acquire(began, ctx.deadline, ctx.priority)
         if verdict is not None:
