@@ -21,8 +21,9 @@ from carrick.errors import CarrickError, Code, ConfigurationError, TransportErro
 from carrick.guard import is_outage
 from carrick.method import IdempotencyLevel, MethodKind, MethodSpec
 from carrick.observe import BreakerOpened, Observation, Observer, ResourceDegraded, ResourceRecovered, log
-from carrick.options import OUTAGES, BreakerOptions, RetryOptions
+from carrick.options import OUTAGES, BreakerOptions, ConcurrencyOptions, RetryOptions
 from carrick.policy.breaker import BreakerState
+from carrick.policy.concurrency import concurrency_state
 from carrick.service import Service
 from carrick.stacks import resource_stack
 from carrick.stream import close
@@ -46,9 +47,9 @@ class Resource:
     not closed, the resource is :attr:`degraded`: what needs it is refused at once with ``RejectedError``
     (``UNAVAILABLE``), and the server, told of its ``resources``, says so in its health. It recovers by being used.
 
-    ``breaker`` and ``retry`` may be None. A call counts once with its retries, and is as slow as they make it.
-    ``uniform`` gives the random numbers for jitter, from 0 up to 1. Used from one event loop. ``GuardedDatabase`` and
-    ``GuardedBroker`` put one in front of a database and a broker.
+    ``concurrency`` bounds all that is asked of it at once. Each of the three options may be None. A call counts once
+    with its retries, and is as slow as they make it. ``uniform`` gives the random numbers for jitter, from 0 up to 1.
+    Used from one event loop. ``GuardedDatabase`` and ``GuardedBroker`` put one in front of a database and a broker.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Resource:
         *,
         breaker: BreakerOptions | None = RESOURCE_BREAKER,
         retry: RetryOptions | None = None,
+        concurrency: ConcurrencyOptions | None = None,
         clock: Clock | None = None,
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
@@ -68,6 +70,7 @@ class Resource:
         self._name = name
         self._breaker = breaker
         self._retry = retry
+        self._limit = concurrency_state(concurrency) if concurrency else None
         self._clock = clock or SystemClock()
         self._uniform = uniform
         self._observe = observe
@@ -148,6 +151,7 @@ class Resource:
                 self._perform,
                 self.breaker(operation),
                 self._retry,
+                self._limit,
                 resource=self._name,
                 clock=self._clock,
                 uniform=self._uniform,

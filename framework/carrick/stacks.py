@@ -1,5 +1,6 @@
 """Where filters are put in order: one function a stack, one line a filter, the outermost first."""
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,17 +10,21 @@ from carrick.context import Context
 from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.method import MethodSpec
-from carrick.observe import Observer
+from carrick.observe import Observer, log
 from carrick.options import MethodPolicy, RetryOptions
 from carrick.policy.breaker import BreakerState, breaker
 from carrick.policy.budget import RetryBudget, pay_in
 from carrick.policy.cache import cache
+from carrick.policy.concurrency import ConcurrencyState, concurrency
 from carrick.policy.deadline import bound_attempts, refuse_expired
 from carrick.policy.fallback import fallback
 from carrick.policy.hedge import Lateness, hedge
 from carrick.policy.idempotency import idempotency
+from carrick.policy.lag import LoopLag
+from carrick.policy.rate_limit import RateLimitState, rate_limit
 from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import retry
+from carrick.policy.shedding import shedding, shedding_state
 from carrick.policy.throttle import ThrottleState, throttle
 from carrick.service import Filter, Service, stack
 
@@ -74,12 +79,21 @@ def client_stack(
 
 
 def endpoint_stack(
-    transport: Service, state: BreakerState | None, *, endpoint: str, clock: Clock, observe: Observer
+    transport: Service,
+    circuit: BreakerState | None,
+    limit: ConcurrencyState | None,
+    *,
+    endpoint: str,
+    clock: Clock,
+    observe: Observer,
 ) -> Service:
     """Put what judges a single endpoint in front of its transport."""
-    if state is None:
-        return transport
-    return stack(transport, breaker(state, endpoint=endpoint, clock=clock, observe=observe))
+    filters: list[Filter] = []
+    if circuit is not None:  # outside the limit: what an open circuit refuses need not wait for a place
+        filters.append(breaker(circuit, endpoint=endpoint, clock=clock, observe=observe))
+    if limit is not None:
+        filters.append(concurrency(limit, endpoint=endpoint, clock=clock, observe=observe))
+    return stack(transport, *filters)
 
 
 def server_stack(
@@ -90,13 +104,28 @@ def server_stack(
     claims: ClaimStore | None,
     instruments: Instruments | None,
     extra: Iterable[Filter] = (),
+    shed: Filter | None = None,
+    lag: LoopLag | None = None,
+    uniform: Callable[[], float] = random.random,
+    observe: Observer = log,
 ) -> Service:
-    """Put a method's server policies in front of its handler; ``extra`` are the user's own."""
+    """Put a method's server policies in front of its handler.
+
+    ``extra`` are the user's own; ``shed`` is the filter that all methods of the server share.
+    """
+    policy = method.policy
     filters: list[Filter] = []
     if instruments:  # sees what the others refuse
         filters.append(instruments.server())
     filters.append(refuse_expired(clock))  # before anything that costs
-    filters += extra  # who may not call is refused a replay too
+    if shed:  # before the user's filters: in overload, turning away must cost less than finding out who calls
+        filters.append(shed)
+    if policy.shedding:
+        state = shedding_state(policy.shedding)
+        filters.append(shedding(policy.shedding, state, clock=clock, uniform=uniform, observe=observe, lag=lag))
+    filters += extra  # who may not call is refused a replay too, and uses up nobody's rate
+    if policy.rate_limit:
+        filters.append(rate_limit(policy.rate_limit, RateLimitState(policy.rate_limit), clock=clock, observe=observe))
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
     return stack(handler, *filters)
@@ -111,6 +140,7 @@ def resource_stack(
     perform: Service,
     circuit: BreakerState | None,
     retrying: RetryOptions | None,
+    limit: ConcurrencyState | None,
     *,
     resource: str,
     clock: Clock,
@@ -124,5 +154,6 @@ def resource_stack(
         filters.append(breaker(circuit, endpoint=resource, clock=clock, observe=observe_circuit))
     if retrying:  # outside the limit: who waits for another try holds no place
         filters.append(retry(retrying, clock=clock, uniform=uniform, observe=observe))
-    # the limit of what is asked at once comes here, nearest to the resource
+    if limit is not None:  # nearest to the resource
+        filters.append(concurrency(limit, endpoint=resource, clock=clock, observe=observe))
     return stack(perform, *filters)

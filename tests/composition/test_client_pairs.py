@@ -72,7 +72,7 @@ class Endpoints:
             finally:
                 self.ended.append(name)
 
-        service = endpoint_stack(transport, state, endpoint=name, clock=self.clock, observe=self.seen)
+        service = endpoint_stack(transport, state, None, endpoint=name, clock=self.clock, observe=self.seen)
         return Endpoint(name, service, lambda: state is None or state.admits(self.clock.monotonic()))
 
     async def _answer(self, name: str, outcome: Outcome, ctx: Any) -> GetOrderResponse:

@@ -48,7 +48,7 @@ class Client:
         assert state.state == "open"
 
     def _endpoint(self, name: str, transport: Service, state: BreakerState) -> Endpoint:
-        service = endpoint_stack(transport, state, endpoint=name, clock=self.clock, observe=self.seen)
+        service = endpoint_stack(transport, state, None, endpoint=name, clock=self.clock, observe=self.seen)
         return Endpoint(name, service, lambda: state.admits(self.clock.monotonic()))
 
 

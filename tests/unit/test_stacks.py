@@ -85,14 +85,14 @@ async def test_an_endpoint_stack_without_breaker_is_the_transport() -> None:
     """An endpoint that nothing judges is its transport."""
     transport = Scripted()
 
-    assert endpoint_stack(transport, None, endpoint="e", clock=FakeClock(), observe=ignore) is transport
+    assert endpoint_stack(transport, None, None, endpoint="e", clock=FakeClock(), observe=ignore) is transport
 
 
 async def test_an_endpoint_stack_with_breaker_refuses() -> None:
     """The breaker stands in front of the transport."""
     transport = Scripted(Code.UNAVAILABLE)
     state = BreakerState(BreakerOptions(min_calls=1))
-    service = endpoint_stack(transport, state, endpoint="e", clock=FakeClock(), observe=ignore)
+    service = endpoint_stack(transport, state, None, endpoint="e", clock=FakeClock(), observe=ignore)
 
     with pytest.raises(RemoteError):
         await service(REQUEST, first_attempt())

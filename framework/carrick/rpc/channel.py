@@ -16,6 +16,7 @@ from carrick.observe import Observer, log
 from carrick.options import MethodPolicy, PolicyOverride, RetryBudgetOptions, override_for
 from carrick.policy.breaker import BreakerState
 from carrick.policy.budget import RetryBudget
+from carrick.policy.concurrency import ConcurrencyState, concurrency_state
 from carrick.policy.throttle import ThrottleState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.calls import BidiStreamCall, ClientStreamCall, ServerStreamCall, UnaryCall
@@ -64,6 +65,7 @@ class Channel:
         self._transports = {each: connect(each, self._clock) for each in self.targets}
         self._loads = {each: Load() for each in self.targets}
         self._breakers: dict[tuple[MethodSpec[Any, Any], str], BreakerState] = {}
+        self._limits: dict[tuple[MethodSpec[Any, Any], str], ConcurrencyState] = {}
         self._budgets: dict[str, RetryBudget] = {}
         self._throttles: dict[str, ThrottleState] = {}
 
@@ -95,6 +97,10 @@ class Channel:
         It is that of ``target``, or of the channel's first.
         """
         return self._breakers.get((method, target or self.targets[0]))
+
+    def limit(self, method: MethodSpec[Any, Any], target: str | None = None) -> ConcurrencyState | None:
+        """Return the state of the limit of a bound method's calls to a target, or the first; None when it has none."""
+        return self._limits.get((method, target or self.targets[0]))
 
     def retry_budget(self, service: str) -> RetryBudget | None:
         """Return the budget of retries and hedges of a service, by its full name; None when no method has any."""
@@ -156,23 +162,29 @@ class Channel:
         return self._throttles.setdefault(method.service, ThrottleState(policy.throttle, self._uniform))
 
     def _endpoint(self, method: MethodSpec[Any, Any], policy: MethodPolicy, target: str) -> Endpoint:
-        state = None
+        circuit, limit, key = None, None, (method, target)
         if policy.breaker:
-            state = self._breakers.setdefault((method, target), BreakerState(policy.breaker, name=method.full_name))
+            circuit = self._breakers.setdefault(key, BreakerState(policy.breaker, name=method.full_name))
+        if policy.concurrency:
+            limit = self._limits.setdefault(key, concurrency_state(policy.concurrency))
         service = endpoint_stack(
             self._transports[target].service(method),
-            state,
+            circuit,
+            limit,
             endpoint=target,
             clock=self._clock,
             observe=self._observe,
         )
-        return Endpoint(target, service, _admits(state, self._clock), self._loads[target])
+        return Endpoint(target, service, _admits(circuit, limit, self._clock), self._loads[target])
 
 
-def _admits(state: BreakerState | None, clock: Clock) -> Callable[[], bool]:
-    if state is None:
-        return lambda: True
-    return lambda: state.admits(clock.monotonic())
+def _admits(circuit: BreakerState | None, limit: ConcurrencyState | None, clock: Clock) -> Callable[[], bool]:
+    def admits() -> bool:
+        if circuit is not None and not circuit.admits(clock.monotonic()):
+            return False
+        return limit is None or limit.in_flight < limit.limit
+
+    return admits
 
 
 def _checked(target: str | Sequence[str]) -> tuple[str, ...]:

@@ -22,5 +22,5 @@ class Endpoint:
     id: str
     service: Service
     admits: Callable[[], bool]
-    """Whether a call would be let through now: false while its circuit is open."""
+    """Whether a call would be let through at once: false while its circuit is open, or its limit reached."""
     load: Load = field(default_factory=Load)

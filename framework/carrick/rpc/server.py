@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
+import random
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -15,10 +16,15 @@ from grpc_reflection.v1alpha import reflection
 from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
-from carrick.context import Context, Metadata, enter
+from carrick.context import Context, Metadata, detached, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
 from carrick.method import MethodKind, MethodSpec
+from carrick.observe import Observer, log
+from carrick.options import SheddingOptions
+from carrick.policy.lag import LoopLag, sample
+from carrick.policy.shedding import shedding as shedding_filter
+from carrick.policy.shedding import shedding_state
 from carrick.resource import Resource
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
@@ -31,6 +37,7 @@ from carrick.stream import close
 __all__ = ["Server", "Servicer"]
 
 _CLEAN_UP = 5.0
+_SHEDDING = SheddingOptions()
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
 _FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _logger = logging.getLogger("carrick.server")
@@ -56,9 +63,11 @@ class Server:
 
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
     idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own,
-    and stand before idempotency, so that who may not call is not answered from a record either. At most
-    ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``. Each of ``resources`` has a
-    name in health, ``resource/database``, that turns NOT_SERVING while it is degraded; the server stays SERVING.
+    and stand before idempotency, so that who may not call is not answered from a record either. ``shedding`` bounds the
+    calls that are handled at once, of all methods together, and turns the least important away first; health checks and
+    reflection are not counted and never turned away. A message has at most ``max_message_bytes``. ``uniform`` gives
+    the random numbers for jitter, from 0 up to 1. Each of ``resources`` has a name in health, ``resource/database``,
+    that turns NOT_SERVING while it is degraded; the server stays SERVING.
 
     Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
     gives running ones ``grace`` seconds before they are cancelled.
@@ -73,8 +82,10 @@ class Server:
         filters: Sequence[Filter] = (),
         clock: Clock | None = None,
         instruments: Instruments | None = None,
+        observe: Observer = log,
+        uniform: Callable[[], float] = random.random,
+        shedding: SheddingOptions = _SHEDDING,
         resources: Sequence[Resource] = (),
-        max_concurrent_calls: int = 1000,
         max_message_bytes: int = 4 * 1024 * 1024,
         grace: float = 10.0,
         drain_delay: float = 0.0,
@@ -84,7 +95,8 @@ class Server:
         self._clock = clock or SystemClock()
         self._grace = grace
         self._drain_delay = drain_delay
-        self._max_concurrent_calls = max_concurrent_calls
+        self._observe = observe
+        self._uniform = uniform
         self._max_message_bytes = max_message_bytes
         self._running = 0
         self._idle = asyncio.Event()
@@ -94,6 +106,10 @@ class Server:
         self._server: grpc.aio.Server | None = None
         self._routes = [route for servicer in servicers for route in servicer.routes()]
         _check_routes(self._routes)
+        self._lag = LoopLag()
+        self._sampler: asyncio.Task[None] | None = None
+        self._watches_lag = _watch_lag([shedding, *(route.spec.policy.shedding for route in self._routes)])
+        self._shed = self._shed_all(shedding) if shedding else None
         self._services = [(route.spec, self._stack(route, claims, instruments, filters)) for route in self._routes]
         self.port = 0
         """The port it listens on; 0 before it runs."""
@@ -116,7 +132,6 @@ class Server:
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
             ),
-            maximum_concurrent_rpcs=self._max_concurrent_calls,
         )
         by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for method, service in self._services:
@@ -133,6 +148,9 @@ class Server:
             ) from error
         await server.start()
         self._server = server
+        if self._watches_lag:
+            with detached():
+                self._sampler = asyncio.create_task(sample(self._lag, self._clock), name="event loop lag")
         await self._health.serving(self.service_names)
         await self._health.follow(self._resources)
         _logger.info("serving on %s", self.address, extra={"services": list(self.service_names)})
@@ -147,6 +165,9 @@ class Server:
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
         stopping = asyncio.create_task(server.stop(self._grace))
+        if self._sampler is not None:
+            self._sampler.cancel()
+            self._sampler = None
         await self._until_idle(self._grace)
         self._health.dismiss_watchers()
         await stopping
@@ -189,6 +210,21 @@ class Server:
             claims=claims,
             instruments=instruments,
             extra=filters,
+            shed=self._shed,
+            lag=self._lag,
+            uniform=self._uniform,
+            observe=self._observe,
+        )
+
+    def _shed_all(self, options: SheddingOptions) -> Filter:
+        """Return the filter that bounds the calls of all methods together."""
+        return shedding_filter(
+            options,
+            shedding_state(options),
+            clock=self._clock,
+            uniform=self._uniform,
+            observe=self._observe,
+            lag=self._lag,
         )
 
     def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -240,6 +276,10 @@ class Server:
                 continue
             known.append(name)
         return [*known, *_OWN_SERVICES]
+
+
+def _watch_lag(options: Iterable[SheddingOptions | None]) -> bool:
+    return any(each and each.max_loop_lag is not None for each in options)
 
 
 def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
