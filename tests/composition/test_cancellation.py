@@ -18,6 +18,7 @@ from carrick import (
     BreakerOptions,
     CacheOptions,
     Code,
+    ConcurrencyOptions,
     Context,
     FallbackOptions,
     HedgeOptions,
@@ -27,6 +28,7 @@ from carrick import (
     MethodSpec,
     RemoteError,
     RetryOptions,
+    ThrottleOptions,
 )
 from carrick.clock import Clock
 from carrick.observe import ignore
@@ -150,11 +152,17 @@ POLICIES = {
     "attempt timeout": MethodPolicy(retry=RETRY, attempt_timeout=1.5, timeout=60.0),
     "fallback": MethodPolicy(fallback=FallbackOptions(function=lambda request, error: item(7))),
     "cache": MethodPolicy(cache=CacheOptions(ttl=1.0), retry=RETRY),
+    "concurrency": MethodPolicy(
+        timeout=60.0, retry=RETRY, hedge=HedgeOptions(delay=1.0), concurrency=ConcurrencyOptions(limit=1, max_queued=5)
+    ),
+    "throttle": MethodPolicy(retry=RETRY, throttle=ThrottleOptions()),
     "all": MethodPolicy(
         timeout=60.0,
         retry=RETRY,
         hedge=HedgeOptions(delay=1.0),
         breaker=BreakerOptions(min_calls=100),
+        concurrency=ConcurrencyOptions(limit=2, max_queued=5),
+        throttle=ThrottleOptions(),
         attempt_timeout=30.0,
     ),
 }
@@ -248,6 +256,9 @@ async def test_cancelling_at_every_step_leaves_nothing(kind: MethodKind, policy:
         state = run.channel.breaker(run.spec)
         if state is not None and state.state == "half-open":
             assert state.admits(run.clock.monotonic()), f"step {steps}: a trial permit is lost"
+        limit = run.channel.limit(run.spec)
+        if limit is not None:
+            assert (limit.in_flight, limit.queued) == (0, 0), f"step {steps}: a place is lost"
         if not was_running:
             assert steps > 5
             return

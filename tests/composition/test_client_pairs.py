@@ -10,6 +10,7 @@ from carrick import (
     CacheOptions,
     CarrickError,
     Code,
+    ConcurrencyOptions,
     DeadlineError,
     FallbackOptions,
     HedgeOptions,
@@ -19,9 +20,12 @@ from carrick import (
     RemoteError,
     RetryBudgetOptions,
     RetryOptions,
+    ThrottleOptions,
 )
 from carrick.policy.breaker import BreakerState
 from carrick.policy.budget import RetryBudget
+from carrick.policy.concurrency import ConcurrencyState, concurrency_state
+from carrick.policy.throttle import ThrottleState
 from carrick.rpc.balancer import Balancer
 from carrick.rpc.endpoint import Endpoint
 from carrick.stacks import endpoint_stack
@@ -51,17 +55,28 @@ class Endpoints:
         self.received: list[str] = []
         self.ended: list[str] = []
         self.breakers: dict[str, BreakerState] = {}
+        self.limits: dict[str, ConcurrencyState] = {}
+        self.throttling = ThrottleState(policy.throttle, lambda: 0.0) if policy.throttle else None
         self.budget = RetryBudget(policy.retry_budget or RetryBudgetOptions())
         scripts = {"a": first} if second is None else {"a": first, "b": second}
-        self.balancer = Balancer(
-            [self._endpoint(name, policy, script) for name, script in scripts.items()], lambda: 0.0
+        endpoints = [self._endpoint(name, policy, script) for name, script in scripts.items()]
+        self.service = client(
+            Balancer(endpoints, lambda: 0.0),
+            policy,
+            of=READ,
+            clock=self.clock,
+            budget=self.budget,
+            throttling=self.throttling,
+            observe=self.seen,
         )
-        self.service = client(self.balancer, policy, of=READ, clock=self.clock, budget=self.budget, observe=self.seen)
 
     def _endpoint(self, name: str, policy: MethodPolicy, script: list[Outcome]) -> Endpoint:
         state = BreakerState(policy.breaker) if policy.breaker else None
         if state is not None:
             self.breakers[name] = state
+        limit = concurrency_state(policy.concurrency) if policy.concurrency else None
+        if limit is not None:
+            self.limits[name] = limit
 
         async def transport(request: Any, ctx: Any) -> GetOrderResponse:
             ctx.attempt.sent = True
@@ -72,8 +87,13 @@ class Endpoints:
             finally:
                 self.ended.append(name)
 
-        service = endpoint_stack(transport, state, None, endpoint=name, clock=self.clock, observe=self.seen)
-        return Endpoint(name, service, lambda: state is None or state.admits(self.clock.monotonic()))
+        service = endpoint_stack(transport, state, limit, endpoint=name, clock=self.clock, observe=self.seen)
+
+        def admits() -> bool:
+            free = limit is None or limit.in_flight < limit.limit
+            return free and (state is None or state.admits(self.clock.monotonic()))
+
+        return Endpoint(name, service, admits)
 
     async def _answer(self, name: str, outcome: Outcome, ctx: Any) -> GetOrderResponse:
         if isinstance(outcome, Code) and outcome is not Code.OK:
@@ -266,3 +286,101 @@ async def test_without_budget_the_call_ends_with_its_own_error() -> None:
         await endpoints.call()
     assert endpoints.received == ["a"]
     assert endpoints.seen.names == ["RetryNotMade"]
+
+
+async def test_a_full_endpoint_is_left_for_another_at_once() -> None:
+    """A refusal by the limit was never sent: the call goes to the other endpoint, without a wait and without budget."""
+    policy = MethodPolicy(retry=RETRY, concurrency=ConcurrencyOptions(limit=1), breaker=BREAKER)
+    endpoints = Endpoints(policy, [None], [0.0], autojump=False)
+    first = asyncio.ensure_future(endpoints.call())
+    await turns()
+    assert endpoints.received == ["a"]
+    second = asyncio.ensure_future(endpoints.call())
+    await endpoints.after(0.0)
+    assert await second == "b"
+    assert endpoints.budget.counts(endpoints.clock.monotonic())[1] == 0
+    first.cancel()
+    await asyncio.wait((first,))
+
+
+async def test_a_refusal_by_the_limit_says_nothing_to_the_breaker() -> None:
+    """The endpoint has not failed: there were only too many calls of our own."""
+    policy = MethodPolicy(concurrency=ConcurrencyOptions(limit=1), breaker=BREAKER)
+    endpoints = Endpoints(policy, [None], autojump=False)
+    first = asyncio.ensure_future(endpoints.call())
+    await turns()
+    for _ in range(5):
+        with pytest.raises(RejectedError, match="1 calls to a are under way"):
+            await endpoints.call()
+    assert endpoints.breakers["a"].counts(endpoints.clock.monotonic()) == (0, 0, 0)
+    first.cancel()
+    await asyncio.wait((first,))
+
+
+async def test_the_breaker_stands_outside_the_limit() -> None:
+    """What an open circuit refuses takes no place, and does not wait for one."""
+    policy = MethodPolicy(breaker=BREAKER, concurrency=ConcurrencyOptions(limit=1, max_queued=10))
+    endpoints = Endpoints(policy, [Code.UNAVAILABLE])
+    for _ in range(2):
+        with pytest.raises(RemoteError):
+            await endpoints.call()
+    with pytest.raises(RejectedError, match="circuit"):
+        await endpoints.call()
+    assert endpoints.limits["a"].in_flight == 0
+
+
+async def test_the_wait_for_a_place_is_inside_an_attempts_time() -> None:
+    """An attempt that waits in the queue until its own deadline has failed, and nothing is left of it."""
+    policy = MethodPolicy(attempt_timeout=1.0, retry=RETRY, concurrency=ConcurrencyOptions(limit=1, max_queued=10))
+    endpoints = Endpoints(policy, [None], autojump=False)
+    calls = [asyncio.ensure_future(endpoints.call(timeout=60.0)) for _ in range(2)]
+    for _ in range(16):
+        await endpoints.after(0.5)
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, CarrickError) for error in errors)
+    assert (endpoints.limits["a"].in_flight, endpoints.limits["a"].queued) == (0, 0)
+
+
+async def test_a_hedges_loser_gives_its_place_back() -> None:
+    """When the winner has answered, nothing is under way."""
+    policy = MethodPolicy(hedge=HEDGE, concurrency=ConcurrencyOptions(limit=1))
+    endpoints = Endpoints(policy, [None], [0.0], autojump=False)
+    call = asyncio.ensure_future(endpoints.call())
+    await endpoints.after(1.0)
+    await endpoints.after(0.0)
+    assert await call == "b"
+    assert [limit.in_flight for limit in endpoints.limits.values()] == [0, 0]
+
+
+async def test_the_throttle_stands_outside_retry_and_budget() -> None:
+    """A call counts once, whatever its attempts; one that is throttled pays for no retry."""
+    policy = MethodPolicy(retry=RETRY, throttle=ThrottleOptions(multiplier=1.0))
+    endpoints = Endpoints(policy, [Code.UNAVAILABLE])
+    with pytest.raises(RemoteError):
+        await endpoints.call()
+    assert endpoints.throttling is not None
+    assert endpoints.throttling.demand(endpoints.clock.monotonic()) == (1, 0)
+    with pytest.raises(RejectedError, match="was not sent: the service accepted 0 of the last"):
+        await endpoints.call()
+    assert endpoints.received == ["a"] * 3
+    assert endpoints.budget.counts(endpoints.clock.monotonic())[0] == 1
+
+
+async def test_the_fallback_stands_outside_the_throttle() -> None:
+    """Who is throttled is answered with the substitute."""
+    policy = MethodPolicy(throttle=ThrottleOptions(multiplier=1.0), fallback=FallbackOptions(value=SUBSTITUTE))
+    endpoints = Endpoints(policy, [Code.UNAVAILABLE])
+    assert [await endpoints.call() for _ in range(3)] == ["substitute"] * 3
+    assert endpoints.received == ["a"]
+
+
+async def test_refusals_by_an_open_circuit_do_not_throttle() -> None:
+    """They were not sent: when the circuit closes, calls flow at once."""
+    policy = MethodPolicy(throttle=ThrottleOptions(), breaker=BREAKER)
+    endpoints = Endpoints(policy, [Code.OK])
+    endpoints.breakers["a"].isolate()
+    for _ in range(20):
+        with pytest.raises(RejectedError, match="held open by hand"):
+            await endpoints.call()
+    assert endpoints.throttling is not None
+    assert endpoints.throttling.demand(endpoints.clock.monotonic()) == (0, 0)

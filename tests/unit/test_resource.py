@@ -10,6 +10,7 @@ from carrick import (
     BreakerOptions,
     CarrickError,
     Code,
+    ConcurrencyOptions,
     ConfigurationError,
     Context,
     DeadlineError,
@@ -386,3 +387,23 @@ def test_a_name_that_health_cannot_have_is_refused(name: str) -> None:
     """With the reason and what to write."""
     with pytest.raises(ConfigurationError, match="is no name for a resource; use letters"):
         Resource(name)
+
+
+async def test_no_more_is_asked_of_it_at_once_than_its_limit() -> None:
+    """The limit is for all operations together, and what it refuses does not count against the resource."""
+    resource = Resource("database", concurrency=ConcurrencyOptions(limit=1), clock=FakeClock(), observe=Seen())
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def long() -> str:
+        begun.set()
+        await done.wait()
+        return "done"
+
+    first = asyncio.ensure_future(resource.call(long, operation="one"))
+    await begun.wait()
+    with pytest.raises(RejectedError, match="1 calls to database are under way"):
+        await resource.call(long, operation="other")
+    done.set()
+    assert await first == "done"
+    assert await resource.call(long, operation="other") == "done"
+    assert not resource.degraded

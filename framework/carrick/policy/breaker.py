@@ -34,9 +34,10 @@ _REASONS = {
 def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observer) -> Filter:
     """Make a filter that asks ``state`` before each call and tells it the result, and how long it took.
 
-    A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A call that was cancelled, or was never
-    sent, counts for nothing. A stream of responses has succeeded with its first message, so that a trial need not wait
-    for the end of a long one; when it breaks off later, that is counted as another call, a failed one.
+    A refused call raises ``RejectedError`` (``UNAVAILABLE``) and is never sent. A call that was never sent counts for
+    nothing, and so does one that was cancelled, unless it was slow already: a hedge's loser often is. A stream of
+    responses has succeeded with its first message, so that a trial need not wait for the end of a long one; when it
+    breaks off later, that is counted as another call, a failed one.
 
     ``observe`` is told of each change of the state, whoever makes it, and once however many filters share the state.
     """
@@ -63,7 +64,11 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
                 succeeded(permit, now, now - began)
             raise
         except BaseException:
-            state.forgotten(permit)
+            if ctx.attempt is not None and ctx.attempt.sent:
+                now = monotonic()
+                state.given_up(permit, now, now - began)
+            else:
+                state.forgotten(permit)
             raise
         now = monotonic()
         if ctx.method is not None and ctx.method.streams_responses:

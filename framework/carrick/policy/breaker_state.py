@@ -154,8 +154,15 @@ class BreakerState:
         """Count a call that failed after ``took`` seconds."""
         self._ended(permit, now, failed=True, slow=took > self._slow_after)
 
+    def given_up(self, permit: Permit, now: float, took: float) -> None:
+        """Count a call that was cancelled after ``took`` seconds: a slow one if that was too long, else none."""
+        if took > self._slow_after:
+            self._ended(permit, now, failed=False, slow=True)
+        else:
+            self.forgotten(permit)
+
     def forgotten(self, permit: Permit) -> None:
-        """Hand back the permit of a call that was cancelled: it says nothing about the endpoint."""
+        """Hand back the permit of a call that says nothing about the endpoint."""
         if permit.trial and permit is self._permit:
             self._trials_left = min(self._trials_left + 1, self._options.trials)
 

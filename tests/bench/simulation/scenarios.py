@@ -47,6 +47,7 @@ TIMEOUT = 1.0
 PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 NAIVE = RetryOptions(max_attempts=4, initial_backoff=0.05, codes=PASSING | {Code.DEADLINE_EXCEEDED})
 SHEDDING = SheddingOptions(limit=20, max_queued=20, max_queue_time=0.2)
+ADAPTIVE = SheddingOptions(limit=50, adaptive=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def overload() -> Figure:
     for name, policy in (
         ("without", MethodPolicy(timeout=TIMEOUT, shedding=SheddingOptions(limit=100_000))),
         ("with_shedding", MethodPolicy(timeout=TIMEOUT, shedding=SHEDDING)),
-        ("with_adaptive_shedding", MethodPolicy(timeout=TIMEOUT, shedding=SheddingOptions(limit=200, adaptive=True))),
+        ("with_adaptive_shedding", MethodPolicy(timeout=TIMEOUT, shedding=ADAPTIVE)),
     ):
         record = run(course(policy))
         figure.curves.append(Curve(name, [good / capacity for good in record.good[:SECONDS]]))
@@ -118,15 +119,25 @@ def metastability() -> Figure:
     for name, policy in (
         ("naive", MethodPolicy(timeout=TIMEOUT, attempt_timeout=0.25, retry=NAIVE, retry_budget=unbounded)),
         (
-            "carrick",
+            "default_budget",
+            MethodPolicy(
+                timeout=TIMEOUT,
+                attempt_timeout=0.25,
+                retry=RetryOptions(codes=PASSING),
+                breaker=BreakerOptions(),
+                shedding=ADAPTIVE,
+            ),
+        ),
+        (
+            "carrick",  # the budget's floor of ten a second is three times what one of so many clients calls
             MethodPolicy(
                 timeout=TIMEOUT,
                 attempt_timeout=0.25,
                 retry=RetryOptions(codes=PASSING),
                 retry_budget=RetryBudgetOptions(per_second=0.5),
                 breaker=BreakerOptions(),
-                throttle=ThrottleOptions(window=10.0),
-                shedding=SHEDDING,
+                throttle=ThrottleOptions(window=30.0),
+                shedding=ADAPTIVE,
             ),
         ),
     ):
@@ -159,7 +170,7 @@ def slow_server() -> Figure:
         asyncio.get_running_loop().call_at(10, servers[0].processor.set_speed, 0.05)
         return await fleet.call_for(SECONDS, steady(0.5 * SERVERS * CAPACITY))
 
-    ejecting = BreakerOptions(slow_after=0.2, slow_ratio=0.5, min_calls=5, open_for=5.0, trials=1)
+    ejecting = BreakerOptions(slow_after=0.1, slow_ratio=0.5, min_calls=5, open_for=30.0, trials=1)
     for name, policy in (
         ("none", MethodPolicy(timeout=5.0)),
         ("ejection", MethodPolicy(timeout=5.0, retry=RetryOptions(), breaker=ejecting)),

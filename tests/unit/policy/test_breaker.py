@@ -449,6 +449,27 @@ async def test_a_cancelled_call_counts_for_nothing() -> None:
     assert (state.state, state.counts(clock.monotonic())) == ("closed", (0, 0, 0))
 
 
+@pytest.mark.parametrize(("sent", "counted"), [(True, (1, 0, 1)), (False, (0, 0, 0))])
+async def test_a_call_that_was_cancelled_when_it_was_slow_counts_as_slow(
+    sent: bool, counted: tuple[int, int, int]
+) -> None:
+    """Else hedges would hide a slow endpoint, whose attempts always lose. What was never sent was not slow."""
+    state, clock = BreakerState(BreakerOptions(slow_after=1.0)), FakeClock()
+
+    async def hanging(request: Any, ctx: Context) -> None:
+        assert ctx.attempt is not None
+        ctx.attempt.sent = sent
+        await asyncio.Event().wait()
+
+    call = asyncio.ensure_future(_stack(state, hanging, clock)(REQUEST, first_attempt()))
+    await asyncio.sleep(0)
+    clock.advance(1.5)
+    call.cancel()
+    await asyncio.wait((call,))
+    assert call.cancelled()
+    assert state.counts(clock.monotonic()) == counted
+
+
 async def test_a_cancelled_trial_gives_its_permit_back() -> None:
     """A half-open breaker does not stay shut because its trials were cancelled."""
     state, clock = BreakerState(_OPTIONS), FakeClock()

@@ -117,9 +117,18 @@ class BreakerMachine(RuleBasedStateMachine):
         self.breaker.failed(call.permit, float(self.now), took)
         self.end(call, failed=True, slow=took > 2.0)
 
+    @rule(call=consumes(begun), took=_TAKES)
+    def give_up(self, call: Begun, took: float) -> None:
+        """A call is cancelled: it was slow by then, or says nothing."""
+        self.breaker.given_up(call.permit, float(self.now), took)
+        if took > 2.0:
+            self.end(call, failed=False, slow=True)
+        elif call.epoch == self.epoch and self.state == "half-open":
+            self.left = min(self.left + 1, self.options.trials)
+
     @rule(call=consumes(begun))
     def forget(self, call: Begun) -> None:
-        """A call is cancelled."""
+        """A call was never sent."""
         self.breaker.forgotten(call.permit)
         if call.epoch == self.epoch and self.state == "half-open":
             self.left = min(self.left + 1, self.options.trials)
