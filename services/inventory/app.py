@@ -62,7 +62,7 @@ def app() -> App:
         database,
         stocked(database, shelves, settings.stock),
         broker,
-        Housekeeping(records.purge, inbox.purge),
+        Housekeeping(inbox.purge),
         subscriber,
         server,
     )

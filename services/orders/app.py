@@ -80,7 +80,7 @@ def app() -> App:
         broker,
         inventory,
         payments,
-        Housekeeping(records.purge, relay.purge),
+        Housekeeping(relay.purge),
         relay,
         recovery,
         server,

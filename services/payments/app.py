@@ -8,7 +8,7 @@ from carrick import store
 from carrick.app import App
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import Housekeeping, IdempotencyRecords
+from carrick.store import IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -43,4 +43,4 @@ def app() -> App:
         instruments=tracing,
         grace=settings.grace,
     )
-    return App("payments", tracing, database, Housekeeping(records.purge), server)
+    return App("payments", tracing, database, server)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from carrick.cancellation import cancelled
-from carrick.claim import ClaimStore
+from carrick.claim import ClaimStore, Recorded
 from carrick.clock import Clock, SystemClock
 from carrick.context import Context, Metadata, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
@@ -25,6 +25,7 @@ from carrick.rpc.metadata import check_metadata, context_from
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
+from carrick.store.housekeeping import Housekeeping
 from carrick.stream import close
 
 __all__ = ["Server", "Servicer"]
@@ -54,7 +55,8 @@ class Server:
     """Serves the methods of servicers, with health and reflection. Starts and stops as a context manager.
 
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
-    idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own,
+    idempotency records; it must be there when a contract gives a method a key, and while the server runs, records that
+    have expired are removed from it. ``filters`` are the user's own,
     and stand before idempotency, so that who may not call is not answered from a record either. At most
     ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
 
@@ -87,6 +89,7 @@ class Server:
         self._idle = asyncio.Event()
         self._health = Health()
         self._server: grpc.aio.Server | None = None
+        self._housekeeping = Housekeeping(*(() if claims is None else (claims.purge,)))
         self._routes = [route for servicer in servicers for route in servicer.routes()]
         _check_routes(self._routes)
         self._services = [(route.spec, self._stack(route, claims, instruments, filters)) for route in self._routes]
@@ -128,6 +131,7 @@ class Server:
             ) from error
         await server.start()
         self._server = server
+        await self._housekeeping.start()
         await self._health.serving(self.service_names)
         _logger.info("serving on %s", self.address, extra={"services": list(self.service_names)})
 
@@ -145,6 +149,7 @@ class Server:
         self._health.dismiss_watchers()
         await stopping
         await self._until_idle(_CLEAN_UP)  # for gRPC a cancelled call is over, while its handler still rolls back
+        await self._housekeeping.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -217,12 +222,12 @@ class Server:
                     if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
                         raise
                     _log_failure(method.full_name, error)
-                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx))
+                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx), ctx.call.recorded)
             if trailers := _trailers(ctx):
                 transport.set_trailing_metadata(trailers)
             return reply
 
-        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, method.encode_response)
+        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, _encoder(method))
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -251,7 +256,14 @@ def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
 async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:
     reply = await service(request, ctx)
     _check(reply, ctx)
-    return reply
+    recorded = ctx.call.recorded
+    return reply if recorded is None else recorded.to_send(reply)
+
+
+def _encoder(method: MethodSpec[Any, Any]) -> Callable[[Any], bytes]:
+    """Return what gRPC encodes replies with; where they may be recorded ones, it lets bytes pass."""
+    encode = method.encode_response
+    return (lambda reply: reply if isinstance(reply, bytes) else encode(reply)) if method.keyed else encode
 
 
 async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any) -> None:
@@ -269,7 +281,12 @@ def _check(reply: object, ctx: Context) -> None:
     assert ctx.method is not None
     if not isinstance(reply, ctx.method.response):
         verb = "yielded" if ctx.method.streams_responses else "returned"
-        raise TypeError(f"{ctx.method.full_name} {verb} {reply!r}, not a {ctx.method.response.__name__}")
+        raise TypeError(f"{ctx.method.full_name} {verb} {_named(reply)}, not a {ctx.method.response.__name__}")
+
+
+def _named(value: object) -> str:
+    """Name a value's type only: what it holds may be secret, and this goes to the log."""
+    return f"something of type {type(value).__name__}"
 
 
 def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], Any]) -> Service:
@@ -283,7 +300,7 @@ def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], 
             return stream
         if isinstance(stream, Coroutine):
             stream.close()
-        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {stream!r}")
+        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {_named(stream)}")
 
     return begin
 
@@ -307,8 +324,9 @@ async def _abort(
     error: BaseException,
     correlation_id: str,
     trailers: tuple[tuple[str, str | bytes], ...] = (),
+    recorded: Recorded | None = None,
 ) -> Any:
-    answer = answer_for(error, correlation_id)
+    answer = answer_for(error, correlation_id, recorded)
     await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers))
 
 
