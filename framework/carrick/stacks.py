@@ -14,7 +14,9 @@ from carrick.policy.breaker import BreakerState, breaker
 from carrick.policy.deadline import refuse_expired
 from carrick.policy.idempotency import idempotency
 from carrick.policy.retry import retry
+from carrick.policy.validation import validation
 from carrick.service import Filter, Service, stack
+from carrick.validation import request_check
 
 __all__ = ["client_stack", "endpoint_stack", "event_stack", "server_stack"]
 
@@ -63,6 +65,8 @@ def server_stack(
         filters.append(instruments.server())
     filters.append(refuse_expired(clock))  # before anything that costs
     filters += extra  # who may not call is refused a replay too
+    if method.validated:  # what is not valid claims no key
+        filters.append(validation(method, request_check(method)))
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
     return stack(handler, *filters)
