@@ -107,13 +107,13 @@ class Recorded:
     outcome: Message | CarrickError
     encoded: bytes
 
-    def to_send(self, reply: Message) -> Message | bytes:
-        """Return the recorded bytes in place of a reply that says the same; a filter may have made it another."""
-        if isinstance(self.outcome, CarrickError):
-            return reply
-        recorded = type(reply).FromString(self.encoded)
-        same = recorded.SerializeToString(deterministic=True) == reply.SerializeToString(deterministic=True)
-        return self.encoded if same else reply
+    def encode(self, reply: Message) -> bytes:
+        """Return the recorded bytes for a reply that says the same; where a filter made it another, that one's."""
+        if not isinstance(self.outcome, CarrickError):
+            recorded = type(reply).FromString(self.encoded)
+            if recorded.SerializeToString(deterministic=True) == reply.SerializeToString(deterministic=True):
+                return self.encoded
+        return reply.SerializeToString()
 
 
 class ClaimStore(Protocol):

@@ -38,6 +38,8 @@ class Channel:
 
     Belongs to the event loop of its first call. ``policy`` takes the place of the contracts' for all clients on the
     channel, part by part. ``uniform`` gives the random numbers for jitter, from 0 up to 1.
+    A response has at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a larger one is a
+    ``TransportError`` with ``RESOURCE_EXHAUSTED``.
     ``transport`` takes the place of a gRPC connection to the target, as fakes in tests do.
     """
 
@@ -50,6 +52,8 @@ class Channel:
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
         instruments: Instruments | None = None,
+        max_message_bytes: int = 4 * 1024 * 1024,
+        max_metadata_bytes: int = 16 * 1024,
         transport: Transport | None = None,
     ) -> None:
         if not _TARGET(target):
@@ -60,7 +64,9 @@ class Channel:
         self._uniform = uniform
         self._observe = observe
         self._instruments = instruments
-        self._transport = transport or GrpcTransport(target, self._clock)
+        self._transport = transport or GrpcTransport(
+            target, self._clock, max_message_bytes=max_message_bytes, max_metadata_bytes=max_metadata_bytes
+        )
         self._breakers: dict[MethodSpec[Any, Any], BreakerState] = {}
 
     def unary(self, method: MethodSpec[Req, Res], policy: MethodPolicy | None = None) -> UnaryCall[Req, Res]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from carrick.instruments import Instruments
 from carrick.method import MethodKind, MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
+from carrick.rpc.limits import metadata_limit, metadata_size
 from carrick.rpc.metadata import check_metadata, context_from
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
@@ -33,6 +34,8 @@ __all__ = ["Server", "Servicer"]
 _CLEAN_UP = 5.0
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
 _FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+_MAX_TRAILERS = 4096  # bytes: a peer drops a call with more than 8 KiB of metadata, and a status takes half of it
+_Encode: TypeAlias = Callable[[Any, Context], bytes]
 _logger = logging.getLogger("carrick.server")
 
 _GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
@@ -56,9 +59,11 @@ class Server:
 
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
     idempotency records; it must be there when a contract gives a method a key, and while the server runs, records that
-    have expired are removed from it. ``filters`` are the user's own,
-    and stand before idempotency, so that who may not call is not answered from a record either. At most
-    ``max_concurrent_calls`` run at once, and a message has at most ``max_message_bytes``.
+    have expired are removed from it. ``filters`` are the user's own, and stand before idempotency, so that who may not
+    call is not answered from a record either. At most ``max_concurrent_calls`` run at once.
+
+    A request or response has at most ``max_message_bytes``, and what comes in as metadata with a call at most
+    ``max_metadata_bytes``, names and 32 bytes for each included. What is larger ends with ``RESOURCE_EXHAUSTED``.
 
     Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
     gives running ones ``grace`` seconds before they are cancelled.
@@ -75,6 +80,7 @@ class Server:
         instruments: Instruments | None = None,
         max_concurrent_calls: int = 1000,
         max_message_bytes: int = 4 * 1024 * 1024,
+        max_metadata_bytes: int = 16 * 1024,
         grace: float = 10.0,
         drain_delay: float = 0.0,
     ) -> None:
@@ -85,6 +91,7 @@ class Server:
         self._drain_delay = drain_delay
         self._max_concurrent_calls = max_concurrent_calls
         self._max_message_bytes = max_message_bytes
+        self._max_metadata_bytes = max_metadata_bytes
         self._running = 0
         self._idle = asyncio.Event()
         self._health = Health()
@@ -113,6 +120,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
+                *metadata_limit(self._max_metadata_bytes),
             ),
             maximum_concurrent_rpcs=self._max_concurrent_calls,
         )
@@ -194,6 +202,7 @@ class Server:
         """Return gRPC's handler of a method; where it streams responses, one that writes them itself."""
         monotonic = self._clock.monotonic
         answer = _stream_responses if method.streams_responses else _respond
+        encode = _encoder(method, self._max_message_bytes)
 
         async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             self._running += 1
@@ -217,7 +226,7 @@ class Server:
                 return await _abort(transport, error, "")
             with enter(ctx):
                 try:
-                    reply = await answer(service, request, ctx, transport)
+                    reply = await answer(service, request, ctx, transport, encode)
                 except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
                     if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
                         raise
@@ -227,7 +236,7 @@ class Server:
                 transport.set_trailing_metadata(trailers)
             return reply
 
-        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, _encoder(method))
+        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, None)  # replies are encoded above
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -253,28 +262,37 @@ def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
         seen.add(method.full_name)
 
 
-async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:
+async def _respond(service: Service, request: Any, ctx: Context, transport: Any, encode: _Encode) -> bytes:
     reply = await service(request, ctx)
     _check(reply, ctx)
-    recorded = ctx.call.recorded
-    return reply if recorded is None else recorded.to_send(reply)
+    return encode(reply, ctx)
 
 
-def _encoder(method: MethodSpec[Any, Any]) -> Callable[[Any], bytes]:
-    """Return what gRPC encodes replies with; where they may be recorded ones, it lets bytes pass."""
-    encode = method.encode_response
-    return (lambda reply: reply if isinstance(reply, bytes) else encode(reply)) if method.keyed else encode
-
-
-async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any) -> None:
+async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any, encode: _Encode) -> None:
     """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
     stream = await service(request, ctx)
     try:
         async for reply in stream:
             _check(reply, ctx)
-            await transport.write(reply)
+            await transport.write(encode(reply, ctx))
     finally:
         await close(stream)
+
+
+def _encoder(method: MethodSpec[Any, Any], most: int) -> _Encode:
+    """Return what encodes replies. One that is too large is refused here: gRPC would not say whose or what."""
+    encode = method.encode_response
+
+    def encoded(reply: Any, ctx: Context) -> bytes:
+        recorded = ctx.call.recorded
+        whole = encode(reply) if recorded is None else recorded.encode(reply)
+        if len(whole) > most:
+            complaint = f"{method.full_name}: its reply of {len(whole)} bytes is above the limit of {most}"
+            _logger.error("%s; send less, or give the server another max_message_bytes", complaint)
+            raise CarrickError(Code.RESOURCE_EXHAUSTED, complaint)
+        return whole
+
+    return encoded
 
 
 def _check(reply: object, ctx: Context) -> None:
@@ -312,9 +330,13 @@ def _trailers(ctx: Context) -> Metadata:
         return ()
     try:
         check_metadata(trailers)
+        size = metadata_size(trailers)
+        complaint = f"{size} bytes are more than {_MAX_TRAILERS}" if size > _MAX_TRAILERS else None
     except (TypeError, CarrickError) as error:
+        complaint = str(error)
+    if complaint is not None:
         assert ctx.method is not None
-        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, error)
+        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, complaint)
         return ()
     return trailers
 

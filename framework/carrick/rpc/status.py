@@ -86,9 +86,21 @@ def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> 
     message = failure.details() or ""
     if code is Code.DEADLINE_EXCEEDED:
         return DeadlineError(f"{method}: {message or 'the deadline passed'}", attempt=attempt)
+    if code is Code.RESOURCE_EXHAUSTED and _too_large(message, attempt.trailers):
+        advice = "make the channel with a larger max_message_bytes or max_metadata_bytes, or ask for less"
+        return TransportError(
+            code, f"{method}: the answer is too large for this channel: {message}; {advice}", attempt=attempt
+        )
     if not attempt.trailers and code in (Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL):
         return TransportError(code, f"{method}: {message}", attempt=attempt)
     return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
+
+
+def _too_large(message: str, trailers: Metadata) -> bool:
+    """Say whether the core did not take what came from the peer, by its words; trailers it hands on all the same."""
+    if message.startswith("Stream removed (received metadata size exceeds"):
+        return True
+    return not trailers and "CLIENT: Received message larger than max" in message
 
 
 def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn:
