@@ -28,9 +28,8 @@ def encoded(code: Code, message: str, details: Sequence[Message] = ()) -> bytes:
     """
     status = status_pb2.Status(code=code, message=shortened(message))
     for detail in details:
-        packed = AnyMessage()
         try:
-            packed.Pack(detail)
+            packed = _packed(detail)
         except Exception as error:  # noqa: BLE001  # protobuf has many words for what is no message, or not whole
             _logger.error(
                 "a %s among the details of a %s can't be encoded (%s) and is left out",
@@ -44,6 +43,15 @@ def encoded(code: Code, message: str, details: Sequence[Message] = ()) -> bytes:
         status.details.append(packed)
     whole: bytes = status.SerializeToString()
     return whole
+
+
+def _packed(detail: Message) -> AnyMessage:
+    """Return a detail as it is sent. One that came packed, as its type is not known here, stays as it is."""
+    if isinstance(detail, AnyMessage):
+        return detail
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
 
 
 def shortened(message: str) -> str:

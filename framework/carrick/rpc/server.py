@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -199,10 +200,10 @@ class Server:
         )
 
     def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return gRPC's handler of a method; where it streams responses, one that writes them itself."""
+        """Return gRPC's handler of a method: it takes and gives bytes, and writes responses that are streamed itself."""
         monotonic = self._clock.monotonic
         answer = _stream_responses if method.streams_responses else _respond
-        encode = _encoder(method, self._max_message_bytes)
+        encode, decode = _encoder(method, self._max_message_bytes), _decoder(method)
 
         async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             self._running += 1
@@ -222,6 +223,8 @@ class Server:
                     deadline=None if left is None else monotonic() + left,
                     peer=transport.peer(),
                 )
+                if not method.streams_requests:
+                    request = decode(request)
             except CarrickError as error:
                 return await _abort(transport, error, "")
             with enter(ctx):
@@ -236,7 +239,7 @@ class Server:
                 transport.set_trailing_metadata(trailers)
             return reply
 
-        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, None)  # replies are encoded above
+        return _GRPC_HANDLERS[method.kind](handle, decode if method.streams_requests else None, None)
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -277,6 +280,20 @@ async def _stream_responses(service: Service, request: Any, ctx: Context, transp
             await transport.write(encode(reply, ctx))
     finally:
         await close(stream)
+
+
+def _decoder(method: MethodSpec[Any, Any]) -> Callable[[bytes], Any]:
+    """Return what decodes requests. One that can't be read is its caller's fault; gRPC would answer UNKNOWN."""
+    decode = method.decode_request
+
+    def decoded(request: bytes) -> Any:
+        try:
+            return decode(request)
+        except DecodeError:
+            name = method.request.DESCRIPTOR.full_name
+            raise CarrickError(Code.INVALID_ARGUMENT, f"{method.full_name}: the request is no {name}") from None
+
+    return decoded
 
 
 def _encoder(method: MethodSpec[Any, Any], most: int) -> _Encode:
