@@ -1,5 +1,6 @@
 """Errors over the wire, in every shape: what their caller is told, and what only the log is."""
 
+import asyncio
 import io
 import json
 import logging
@@ -15,12 +16,13 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from carrick import CarrickError, Code, Context, MethodKind, MethodPolicy, MethodSpec, RemoteError
+from carrick import CarrickError, Code, Context, MethodKind, MethodPolicy, MethodSpec, RemoteError, TransportError
 from carrick.context import enter
 from carrick.rpc import Channel, Server
 from carrick.telemetry.logs import JsonFormatter, WithCorrelation
 from tests.integration.serving import Routes
 from tests.unit.streams import Item, item, streaming
+from tests.unit.testing.programs import program
 
 SECRET = "swordfish"  # noqa: S105
 SHAPES = {kind: streaming(kind, policy=MethodPolicy()) for kind in MethodKind}
@@ -195,6 +197,36 @@ async def test_a_reply_that_cannot_be_encoded_is_internal(log: Callable[[], list
     lines = [line["exception"] for line in log() if line["logger"] == "carrick.server" and "exception" in line]
     assert len(lines) == 2
     assert all("EncodeError" in line for line in lines)
+
+
+EXITING = """
+import asyncio
+from carrick import CarrickError
+from carrick.rpc import Server
+from tests.integration.serving import Routes
+from tests.integration.test_errors import SHAPES, MethodKind
+
+async def leave(request, ctx):
+    raise SystemExit(7)
+
+async def main():
+    async with Server(Routes(SHAPES[MethodKind.UNARY], leave)) as server:
+        print(server.address, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_handler_may_end_its_process() -> None:
+    """SystemExit is no error of the call's: the process ends with its status, and the caller hears that it is gone."""
+    with program("-c", EXITING) as process:
+        assert process.stdout is not None
+        address = (await asyncio.to_thread(process.stdout.readline)).strip()
+        async with Channel(address) as channel:
+            with pytest.raises(TransportError):
+                await call(channel, SHAPES[MethodKind.UNARY])
+        assert await asyncio.to_thread(process.wait) == 7
 
 
 async def test_a_request_that_cannot_be_read_is_its_callers_fault(

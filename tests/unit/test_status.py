@@ -22,6 +22,7 @@ def test_an_error_comes_back_as_it_was() -> None:
 def test_a_detail_of_an_unknown_type_passes_through() -> None:
     """It stays packed when it is read, and is not packed once more when it is sent on."""
     status = encoded(Code.NOT_FOUND, "gone", [STRANGE])
+    assert list(Status.FromString(status).details) == [STRANGE]
     assert details_of(status) == (STRANGE,)
     assert encoded(Code.NOT_FOUND, "gone", details_of(status)) == status
 

@@ -200,7 +200,7 @@ class Server:
         )
 
     def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return gRPC's handler of a method: it takes and gives bytes, and writes responses that are streamed itself."""
+        """Return gRPC's handler of a method: it takes and gives bytes, and writes streamed responses itself."""
         monotonic = self._clock.monotonic
         answer = _stream_responses if method.streams_responses else _respond
         encode, decode = _encoder(method, self._max_message_bytes), _decoder(method)
