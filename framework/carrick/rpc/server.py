@@ -152,7 +152,7 @@ class Server:
         await self._health.draining()
         _logger.info("draining", extra={"running": self._running})
         if self._drain_delay:
-            await asyncio.sleep(self._drain_delay)
+            await self._clock.sleep(self._drain_delay)
         stopping = asyncio.create_task(server.stop(self._grace))
         await self._until_idle(self._grace)
         self._health.dismiss_watchers()
