@@ -164,6 +164,7 @@ async def test_every_connection_is_told_goaway() -> None:
         await until(desk.begun)
         stopping = asyncio.create_task(server.stop())
         assert await idle.goaway() == 0
+        await idle.close()  # as a client does; one that did not would be waited for, as a call is
         assert not running.done()
         desk.go_on.set()
         assert (await running).order_id == "one"
