@@ -130,8 +130,14 @@ async def watched(address: str) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(address) as bare:
         health: Any = health_pb2_grpc.HealthStub(bare)
         watch = health.Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == SERVING
+        assert await state(watch) == SERVING
         yield watch
+
+
+async def state(watch: Any) -> Any:
+    """Wait for the next state that a watcher is told."""
+    async with asyncio.timeout(PATIENCE):
+        return (await watch.read()).status
 
 
 async def test_calls_are_answered_until_callers_have_noticed() -> None:
@@ -142,7 +148,7 @@ async def test_calls_are_answered_until_callers_have_noticed() -> None:
     policy = MethodPolicy(retry=RetryOptions(max_attempts=1))
     async with watched(server.address) as watch, Channel(server.address, policy=policy) as channel:
         stopping = asyncio.create_task(server.stop())
-        assert (await watch.read()).status == NOT_SERVING
+        assert await state(watch) == NOT_SERVING
         assert (await channel.unary(ASK)(item(0))).order_id == "one"
         clock.advance(4.9)
         assert (await channel.unary(ASK)(item(0))).order_id == "one"
@@ -254,7 +260,7 @@ async def test_sigterm_drains_a_process() -> None:
             await anext(stream)
             assert await asyncio.to_thread(process.stdout.readline) == "begun\n"
             process.send_signal(signal.SIGTERM)
-            assert (await watch.read()).status == NOT_SERVING
+            assert await state(watch) == NOT_SERVING
             assert await idle.goaway() == 0
             assert (await running).order_id == "process"
             with pytest.raises(CarrickError) as cut_off:
