@@ -1,5 +1,6 @@
 """Limits over the wire: messages and metadata that are too large, in both directions, at both ends."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from carrick import CarrickError, Code, Context, MethodKind, MethodPolicy, Remot
 from carrick.rpc import Channel, Server
 from tests.integration.serving import Routes
 from tests.unit.streams import Item, item, numbers, streaming
+from tests.unit.testing.programs import until
 
 LARGE = 3000
 """Of a message or of metadata, in bytes; the limits in these tests are 1000 below and above."""
@@ -93,7 +95,7 @@ async def call(channel: Channel, kind: MethodKind, request: Item, **options: Any
 async def test_a_request_above_the_servers_limit(kind: MethodKind) -> None:
     """RESOURCE_EXHAUSTED with both sizes, and the handler does not see it; one below the limit passes.
 
-    Where requests are streamed, their end is all that the handler may see, and gRPC cancels it a moment later.
+    On a bidirectional stream, the end of the requests is all that the handler may see.
     """
     for most, passes in ((LARGE - 1000, False), (LARGE + 1000, True)):
         handlers = Handlers()
@@ -104,7 +106,41 @@ async def test_a_request_above_the_servers_limit(kind: MethodKind) -> None:
             with pytest.raises(RemoteError, match=rf"larger than max \(30\d\d vs\. {most}\)") as caught:
                 await call(channel, kind, item(0, LARGE))
         assert caught.value.code is Code.RESOURCE_EXHAUSTED
-        assert handlers.called == 0 or SHAPES[kind].streams_requests
+        assert handlers.called == 0 or kind is MethodKind.BIDI_STREAM
+
+
+async def test_a_part_of_the_requests_is_not_taken_for_the_whole() -> None:
+    """A handler that acts when all requests are there does not act when one of them was too large."""
+    acted, ended = 0, 0
+
+    async def handler(requests: AsyncIterator[Item], ctx: Context) -> Item:
+        nonlocal acted, ended
+        try:
+            async for _ in requests:
+                pass
+            acted += 1
+            return Item()
+        finally:
+            ended += 1
+
+    async def some(last: Item) -> AsyncIterator[Item]:
+        yield item(0)
+        await asyncio.sleep(0)
+        yield last
+
+    async with (
+        Server(Routes(UPLOAD, handler), max_message_bytes=LARGE - 1000) as server,
+        Channel(server.address) as channel,
+    ):
+        upload = channel.client_stream(UPLOAD)
+        for _ in range(10):
+            with pytest.raises(RemoteError) as caught:
+                await upload(some(item(0, LARGE)))
+            assert caught.value.code is Code.RESOURCE_EXHAUSTED
+        await until(lambda: ended == 10)
+        assert acted == 0
+        await upload(some(item(1)))
+        assert acted == 1
 
 
 @pytest.mark.parametrize("kind", MethodKind)
@@ -140,7 +176,7 @@ async def test_metadata_above_the_servers_limit(kind: MethodKind) -> None:
     handlers = Handlers()
     metadata = (("x-large", "secret" * (LARGE // 6)),)
     async with serving(handlers, kind, server={"max_metadata_bytes": LARGE - 200}) as channel:
-        for _ in range(5):
+        for _ in range(3):
             with pytest.raises(RemoteError, match="received metadata size exceeds") as caught:
                 await call(channel, kind, item(0), metadata=metadata)
             assert caught.value.code is Code.RESOURCE_EXHAUSTED
@@ -148,7 +184,7 @@ async def test_metadata_above_the_servers_limit(kind: MethodKind) -> None:
         assert handlers.called == 0
         assert await call(channel, kind, item(0))  # the connection is still good
     async with serving(handlers, kind, server={"max_metadata_bytes": LARGE + 1000}) as channel:
-        for _ in range(5):
+        for _ in range(3):
             assert await call(channel, kind, item(0), metadata=metadata)
 
 

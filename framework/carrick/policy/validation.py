@@ -92,10 +92,11 @@ def _reason(rule: str) -> str:
 class _Checked:
     """Requests, each checked when it is read."""
 
-    __slots__ = ("_check", "_refused", "_requests")
+    __slots__ = ("_check", "_iterator", "_refused", "_requests")
 
     def __init__(self, requests: Any, check: Check) -> None:
-        self._requests = aiter(requests)
+        self._requests = requests
+        self._iterator: Any = None
         self._check = check
         self._refused = False
 
@@ -105,7 +106,9 @@ class _Checked:
     async def __anext__(self) -> Any:
         if self._refused:
             raise StopAsyncIteration
-        request = await anext(self._requests)
+        if self._iterator is None:
+            self._iterator = aiter(self._requests)
+        request = await anext(self._iterator)
         if violations := self._check(request):
             self._refused = True
             await self.aclose()
@@ -114,4 +117,4 @@ class _Checked:
 
     async def aclose(self) -> None:
         """Ask for no more."""
-        await close(self._requests)
+        await close(self._iterator)

@@ -24,6 +24,7 @@ from carrick.route import MethodRoute
 from carrick.rpc.health import Health
 from carrick.rpc.limits import metadata_limit, metadata_size
 from carrick.rpc.metadata import check_metadata, context_from
+from carrick.rpc.requests import WholeRequests
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
@@ -225,6 +226,8 @@ class Server:
                 )
                 if not method.streams_requests:
                     request = decode(request)
+                elif not method.streams_responses:
+                    request = WholeRequests(request, transport)
             except CarrickError as error:
                 return await _abort(transport, error, "")
             with enter(ctx):
