@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from carrick.allowance import RetryAllowance
-from carrick.claim import Claim, Receipt
+from carrick.claim import Claim, Receipt, Recorded
 from carrick.errors import CarrickError, Code
 from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id
 from carrick.method import MethodSpec
@@ -56,7 +56,7 @@ class Attempt:
 class Call:
     """One logical call, or the handling of one call or event. Shared by all its contexts, used by one event loop."""
 
-    __slots__ = ("_outgoing", "allowance", "attempts", "claim", "receipt", "scope", "trailers", "winner")
+    __slots__ = ("_outgoing", "allowance", "attempts", "claim", "receipt", "recorded", "scope", "trailers", "winner")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -68,6 +68,8 @@ class Call:
         """On a server: what to send after the reply."""
         self.claim: Claim | None = None
         self.receipt: Receipt | None = None
+        self.recorded: Recorded | None = None
+        """The answer of an earlier execution, where this call repeats its idempotency key."""
         self.scope = ""
         """While an event is handled: its consumer, whose calls must have other keys than another consumer's."""
         self._outgoing: dict[str, int] | None = None

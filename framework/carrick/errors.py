@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carrick.context import Attempt
 
 __all__ = [
+    "OWN_FAULTS",
     "CarrickError",
     "Code",
     "ConfigurationError",
@@ -28,6 +29,7 @@ __all__ = [
     "RemoteError",
     "StoreError",
     "TransportError",
+    "is_answer",
 ]
 
 
@@ -135,3 +137,17 @@ class ConfigurationError(CarrickError):
 
     def __str__(self) -> str:
         return self.message
+
+
+OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
+"""Errors of the framework that a handler lets pass: not its words to its caller."""
+
+
+def is_answer(error: BaseException) -> TypeGuard[CarrickError]:
+    """Say whether a handler's error is its own word to its caller.
+
+    An error of a call that it made, of its database or broker, or of anything else that failed under it, is not.
+    """
+    return (
+        isinstance(error, CarrickError) and error.attempt is None and not isinstance(error, (*OWN_FAULTS, StoreError))
+    )

@@ -26,7 +26,9 @@ from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import retry
 from carrick.policy.shedding import shedding, shedding_state
 from carrick.policy.throttle import ThrottleState, throttle
+from carrick.policy.validation import validation
 from carrick.service import Filter, Service, stack
+from carrick.validation import request_check
 
 __all__ = ["client_stack", "endpoint_stack", "event_stack", "resource_stack", "server_stack"]
 
@@ -126,6 +128,8 @@ def server_stack(
     filters += extra  # who may not call is refused a replay too, and uses up nobody's rate
     if policy.rate_limit:
         filters.append(rate_limit(policy.rate_limit, RateLimitState(policy.rate_limit), clock=clock, observe=observe))
+    if method.validated:  # what is not valid claims no key
+        filters.append(validation(method, request_check(method)))
     if method.keyed and claims:  # nearest to the work: only what will run claims its key
         filters.append(idempotency(claims, clock=clock))
     return stack(handler, *filters)

@@ -68,7 +68,7 @@ def app() -> App:
         file,
         stocked(database, shelves, settings.stock),
         nats,
-        Housekeeping(records.purge, inbox.purge),
+        Housekeeping(inbox.purge),
         subscriber,
         server,
     )

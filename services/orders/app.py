@@ -87,7 +87,7 @@ def app() -> App:
         nats,
         inventory,
         payments,
-        Housekeeping(records.purge, relay.purge),
+        Housekeeping(relay.purge),
         relay,
         recovery,
         server,

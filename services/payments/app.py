@@ -9,7 +9,7 @@ from carrick.app import App
 from carrick.resource import Resource
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
+from carrick.store import GuardedDatabase, IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
@@ -47,4 +47,4 @@ def app() -> App:
         resources=[database_guard],
         grace=settings.grace,
     )
-    return App("payments", tracing, file, Housekeeping(records.purge), server)
+    return App("payments", tracing, file, server)

@@ -47,6 +47,18 @@ class Claims:
         """Is not called: all claims are fulfilled."""
         raise AssertionError
 
+    async def renew(self, claim: Claim, lease: float) -> bool:
+        """Find nothing left to hold: all claims are fulfilled."""
+        return False
+
+    async def refuse(self, claim: Claim, status: bytes) -> bool:
+        """Is not called: all claims are fulfilled."""
+        raise AssertionError
+
+    async def purge(self, most: int = 500) -> int:
+        """Have nothing to remove."""
+        return 0
+
 
 def filled(of: type[Message]) -> Message:
     """Return a message with its required fields set."""

@@ -28,6 +28,18 @@ class Records:
         """Take it back."""
         self.released += 1
 
+    async def renew(self, claim: Claim, lease: float) -> bool:
+        """Hold it longer."""
+        return True
+
+    async def refuse(self, claim: Claim, status: bytes) -> bool:
+        """Record an error."""
+        return True
+
+    async def purge(self, most: int = 500) -> int:
+        """Have nothing to remove."""
+        return 0
+
 
 async def fulfilling(request: Any, ctx: Context) -> Any:
     """End as a handler does whose transaction has committed."""

@@ -63,6 +63,18 @@ class Records:
         """Take the key back."""
         self.released.append(claim.key)
 
+    async def renew(self, claim: Claim, lease: float) -> bool:
+        """Hold it longer."""
+        return True
+
+    async def refuse(self, claim: Claim, status: bytes) -> bool:
+        """Record an error."""
+        return True
+
+    async def purge(self, most: int = 500) -> int:
+        """Have nothing to remove."""
+        return 0
+
 
 async def done(request: PlaceOrderRequest, ctx: Context) -> PlaceOrderResponse:
     """Answer as a handler does whose transaction has committed."""

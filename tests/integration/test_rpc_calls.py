@@ -49,6 +49,18 @@ class NoClaims:
         """Is not called."""
         raise AssertionError
 
+    async def renew(self, *arguments: object) -> bool:
+        """Is not called."""
+        raise AssertionError
+
+    async def refuse(self, *arguments: object) -> bool:
+        """Is not called."""
+        raise AssertionError
+
+    async def purge(self, most: int = 500) -> int:
+        """Have nothing to remove."""
+        return 0
+
 
 @dataclass
 class Orders(OrdersServicer):
@@ -422,11 +434,11 @@ async def test_handling_the_same_call_again_gives_the_same_outgoing_keys() -> No
     assert len(set(keys[0])) == 3
 
 
-@pytest.mark.parametrize("reply", [None, PlaceOrderResponse()])
+@pytest.mark.parametrize("reply", [None, PlaceOrderResponse(order_id="swordfish")])
 async def test_a_handler_that_returns_something_else_is_at_fault(
     reply: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller learns nothing but the correlation id; the log says what was returned."""
+    """The caller learns nothing but the correlation id; the log says what type was returned, not what it held."""
 
     async def mistaken(request: GetOrderRequest, ctx: Context) -> Any:
         return reply
@@ -435,7 +447,8 @@ async def test_a_handler_that_returns_something_else_is_at_fault(
         with pytest.raises(RemoteError) as raised:
             await client.get_order(ASK)
     assert raised.value.code is Code.INTERNAL
-    assert "not a GetOrderResponse" in caplog.text
+    assert f"returned something of type {type(reply).__name__}, not a GetOrderResponse" in caplog.text
+    assert "swordfish" not in caplog.text
 
 
 async def test_a_request_of_another_type_is_not_sent() -> None:

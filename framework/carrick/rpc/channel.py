@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,8 +42,9 @@ class Channel:
 
     Make one a target and share it; close it, or use it as a context manager. It belongs to the event loop of its first
     call. ``policy`` takes the place of the contracts' for all clients on the channel, part by part; a mapping does for
-    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. ``connect`` makes the
-    connection to a target, gRPC's unless told, as fakes in tests do.
+    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. A response has
+    at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a larger one is a ``TransportError`` with
+    ``RESOURCE_EXHAUSTED``. ``connect`` makes what takes the place of a connection to a target, as fakes in tests do.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Channel:
         uniform: Callable[[], float] = random.random,
         observe: Observer = log,
         instruments: Instruments | None = None,
-        connect: Callable[[str, Clock], Transport] = GrpcTransport,
+        max_message_bytes: int = 4 * 1024 * 1024,
+        max_metadata_bytes: int = 16 * 1024,
+        connect: Callable[[str, Clock], Transport] | None = None,
     ) -> None:
         self.targets = _checked(target)
         self._policy = policy
@@ -62,6 +66,8 @@ class Channel:
         self._uniform = uniform
         self._observe = observe
         self._instruments = instruments
+        if connect is None:
+            connect = partial(GrpcTransport, max_message_bytes=max_message_bytes, max_metadata_bytes=max_metadata_bytes)
         self._transports = {each: connect(each, self._clock) for each in self.targets}
         self._loads = {each: Load() for each in self.targets}
         self._breakers: dict[tuple[MethodSpec[Any, Any], str], BreakerState] = {}

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from google.rpc.error_details_pb2 import ErrorInfo
+
 from carrick.allowance import RetryAllowance, parse_allowance
 from carrick.context import AttemptKind, Call, Context, Metadata
 from carrick.errors import CarrickError, Code
@@ -73,16 +75,14 @@ def context_from(
     """Make the context of a call that came in.
 
     A correlation id that is not 1 to 128 visible ASCII characters is replaced by a new one; such an idempotency key is
-    refused with ``INVALID_ARGUMENT``, since another one in its place would break the caller's promise.
+    refused with ``INVALID_ARGUMENT``, since another one in its place would break the caller's promise, and so is more
+    than one key (draft-ietf-httpapi-idempotency-key-header-06, 2.1).
     """
     pairs = tuple(metadata)
     words = dict(pairs)
     key = words.get(KEY)
-    if key is not None and accepted_id(key) is None:
-        raise CarrickError(
-            Code.INVALID_ARGUMENT,
-            f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters",
-        )
+    if key is not None:
+        _check_key(key, pairs)
     call = Call()
     if (allowed := parse_allowance(words.get(RETRY_BUDGET))) is not None:
         call.allowance = RetryAllowance(allowed, inherited=True)
@@ -111,6 +111,18 @@ def retries_left(error: BaseException) -> Metadata:
             return ((RETRY_BUDGET, str(cause.attempt.retries_left)),)
         cause = cause.__cause__ or cause.__context__
     return ()
+
+
+def _check_key(key: str | bytes, pairs: Metadata) -> None:
+    complaint = None
+    if accepted_id(key) is None:
+        complaint = f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters"
+    elif [name for name, _ in pairs].count(KEY) > 1:
+        complaint = "there is more than one idempotency key: send one"
+    if complaint is not None:
+        raise CarrickError(
+            Code.INVALID_ARGUMENT, complaint, [ErrorInfo(reason="IDEMPOTENCY_KEY_INVALID", domain="carrick")]
+        )
 
 
 def check_metadata(metadata: Any) -> None:

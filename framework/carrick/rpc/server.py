@@ -5,16 +5,17 @@ import logging
 import random
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from carrick.cancellation import cancelled
-from carrick.claim import ClaimStore
+from carrick.claim import ClaimStore, Recorded
 from carrick.clock import Clock, SystemClock
 from carrick.context import Context, Metadata, detached, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
@@ -28,10 +29,13 @@ from carrick.policy.shedding import shedding_state
 from carrick.resource import Resource
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
+from carrick.rpc.limits import metadata_limit, metadata_size
 from carrick.rpc.metadata import check_metadata, context_from, retries_left
+from carrick.rpc.requests import WholeRequests
 from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
+from carrick.store.housekeeping import Housekeeping
 from carrick.stream import close
 
 __all__ = ["Server", "Servicer"]
@@ -40,6 +44,8 @@ _CLEAN_UP = 5.0
 _SHEDDING = SheddingOptions()
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
 _FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+_MAX_TRAILERS = 4096  # bytes: a peer drops a call with more than 8 KiB of metadata, and a status takes half of it
+_Encode: TypeAlias = Callable[[Any, Context], bytes]
 _logger = logging.getLogger("carrick.server")
 
 _GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
@@ -62,12 +68,15 @@ class Server:
     """Serves the methods of servicers, with health and reflection. Starts and stops as a context manager.
 
     ``host`` is loopback unless told. Port 0 takes a free one: read :attr:`port` once it runs. ``claims`` keeps the
-    idempotency records; it must be there when a contract gives a method a key. ``filters`` are the user's own,
-    and stand before idempotency, so that who may not call is not answered from a record either. ``shedding`` bounds the
-    calls that are handled at once, of all methods together, and turns the least important away first; health checks and
-    reflection are not counted and never turned away. A message has at most ``max_message_bytes``. ``uniform`` gives
-    the random numbers for jitter, from 0 up to 1. Each of ``resources`` has a name in health, ``resource/database``,
-    that turns NOT_SERVING while it is degraded; the server stays SERVING.
+    idempotency records; it must be there when a contract gives a method a key, and while the server runs, records that
+    have expired are removed from it. ``filters`` are the user's own, and stand before idempotency, so that who may not
+    call is not answered from a record either. ``shedding`` bounds the calls that are handled at once, of all methods
+    together, and turns the least important away first; health checks and reflection are not counted and never turned
+    away. ``uniform`` gives the random numbers for jitter, from 0 up to 1. Each of ``resources`` has a name in health,
+    ``resource/database``, that turns NOT_SERVING while it is degraded; the server stays SERVING.
+
+    A request or response has at most ``max_message_bytes``, and what comes in as metadata with a call at most
+    ``max_metadata_bytes``, names and 32 bytes for each included. What is larger ends with ``RESOURCE_EXHAUSTED``.
 
     Stopping turns health NOT_SERVING, waits ``drain_delay`` seconds for callers to notice, refuses new calls, and
     gives running ones ``grace`` seconds before they are cancelled.
@@ -87,6 +96,7 @@ class Server:
         shedding: SheddingOptions = _SHEDDING,
         resources: Sequence[Resource] = (),
         max_message_bytes: int = 4 * 1024 * 1024,
+        max_metadata_bytes: int = 16 * 1024,
         grace: float = 10.0,
         drain_delay: float = 0.0,
     ) -> None:
@@ -98,12 +108,14 @@ class Server:
         self._observe = observe
         self._uniform = uniform
         self._max_message_bytes = max_message_bytes
+        self._max_metadata_bytes = max_metadata_bytes
         self._running = 0
         self._idle = asyncio.Event()
         self._health = Health()
         self._resources = tuple(resources)
         _check_resources(self._resources)
         self._server: grpc.aio.Server | None = None
+        self._housekeeping = Housekeeping(*(() if claims is None else (claims.purge,)))
         self._routes = [route for servicer in servicers for route in servicer.routes()]
         _check_routes(self._routes)
         self._lag = LoopLag()
@@ -131,6 +143,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
+                *metadata_limit(self._max_metadata_bytes),
             ),
         )
         by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
@@ -151,6 +164,7 @@ class Server:
         if self._watches_lag:
             with detached():
                 self._sampler = asyncio.create_task(sample(self._lag, self._clock), name="event loop lag")
+        await self._housekeeping.start()
         await self._health.serving(self.service_names)
         await self._health.follow(self._resources)
         _logger.info("serving on %s", self.address, extra={"services": list(self.service_names)})
@@ -163,7 +177,7 @@ class Server:
         await self._health.draining()
         _logger.info("draining", extra={"running": self._running})
         if self._drain_delay:
-            await asyncio.sleep(self._drain_delay)
+            await self._clock.sleep(self._drain_delay)
         stopping = asyncio.create_task(server.stop(self._grace))
         if self._sampler is not None:
             self._sampler.cancel()
@@ -172,6 +186,7 @@ class Server:
         self._health.dismiss_watchers()
         await stopping
         await self._until_idle(_CLEAN_UP)  # for gRPC a cancelled call is over, while its handler still rolls back
+        await self._housekeeping.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -228,9 +243,10 @@ class Server:
         )
 
     def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return gRPC's handler of a method; where it streams responses, one that writes them itself."""
+        """Return gRPC's handler of a method: it takes and gives bytes, and writes streamed responses itself."""
         monotonic = self._clock.monotonic
         answer = _stream_responses if method.streams_responses else _respond
+        encode, decode = _encoder(method, self._max_message_bytes), _decoder(method)
 
         async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             self._running += 1
@@ -250,21 +266,25 @@ class Server:
                     deadline=None if left is None else monotonic() + left,
                     peer=transport.peer(),
                 )
+                if not method.streams_requests:
+                    request = decode(request)
+                elif not method.streams_responses:
+                    request = WholeRequests(request, transport)
             except CarrickError as error:
                 return await _abort(transport, error, "")
             with enter(ctx):
                 try:
-                    reply = await answer(service, request, ctx, transport)
+                    reply = await answer(service, request, ctx, transport, encode)
                 except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
                     if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
                         raise
                     _log_failure(method.full_name, error)
-                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx))
+                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx), ctx.call.recorded)
             if trailers := _trailers(ctx):
                 transport.set_trailing_metadata(trailers)
             return reply
 
-        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, method.encode_response)
+        return _GRPC_HANDLERS[method.kind](handle, decode if method.streams_requests else None, None)
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -300,28 +320,63 @@ def _check_resources(resources: Sequence[Resource]) -> None:
         raise ConfigurationError(f"two resources are named {twice[0]}; health could not tell them apart: rename one")
 
 
-async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:
+async def _respond(service: Service, request: Any, ctx: Context, transport: Any, encode: _Encode) -> bytes:
     reply = await service(request, ctx)
     _check(reply, ctx)
-    return reply
+    return encode(reply, ctx)
 
 
-async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any) -> None:
+async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any, encode: _Encode) -> None:
     """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
     stream = await service(request, ctx)
     try:
         async for reply in stream:
             _check(reply, ctx)
-            await transport.write(reply)
+            await transport.write(encode(reply, ctx))
     finally:
         await close(stream)
+
+
+def _decoder(method: MethodSpec[Any, Any]) -> Callable[[bytes], Any]:
+    """Return what decodes requests. One that can't be read is its caller's fault; gRPC would answer UNKNOWN."""
+    decode = method.decode_request
+
+    def decoded(request: bytes) -> Any:
+        try:
+            return decode(request)
+        except DecodeError:
+            name = method.request.DESCRIPTOR.full_name
+            raise CarrickError(Code.INVALID_ARGUMENT, f"{method.full_name}: the request is no {name}") from None
+
+    return decoded
+
+
+def _encoder(method: MethodSpec[Any, Any], most: int) -> _Encode:
+    """Return what encodes replies. One that is too large is refused here: gRPC would not say whose or what."""
+    encode = method.encode_response
+
+    def encoded(reply: Any, ctx: Context) -> bytes:
+        recorded = ctx.call.recorded
+        whole = encode(reply) if recorded is None else recorded.encode(reply)
+        if len(whole) > most:
+            complaint = f"{method.full_name}: its reply of {len(whole)} bytes is above the limit of {most}"
+            _logger.error("%s; send less, or give the server another max_message_bytes", complaint)
+            raise CarrickError(Code.RESOURCE_EXHAUSTED, complaint)
+        return whole
+
+    return encoded
 
 
 def _check(reply: object, ctx: Context) -> None:
     assert ctx.method is not None
     if not isinstance(reply, ctx.method.response):
         verb = "yielded" if ctx.method.streams_responses else "returned"
-        raise TypeError(f"{ctx.method.full_name} {verb} {reply!r}, not a {ctx.method.response.__name__}")
+        raise TypeError(f"{ctx.method.full_name} {verb} {_named(reply)}, not a {ctx.method.response.__name__}")
+
+
+def _named(value: object) -> str:
+    """Name a value's type only: what it holds may be secret, and this goes to the log."""
+    return f"something of type {type(value).__name__}"
 
 
 def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], Any]) -> Service:
@@ -335,7 +390,7 @@ def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], 
             return stream
         if isinstance(stream, Coroutine):
             stream.close()
-        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {stream!r}")
+        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {_named(stream)}")
 
     return begin
 
@@ -347,9 +402,13 @@ def _trailers(ctx: Context) -> Metadata:
         return ()
     try:
         check_metadata(trailers)
+        size = metadata_size(trailers)
+        complaint = f"{size} bytes are more than {_MAX_TRAILERS}" if size > _MAX_TRAILERS else None
     except (TypeError, CarrickError) as error:
+        complaint = str(error)
+    if complaint is not None:
         assert ctx.method is not None
-        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, error)
+        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, complaint)
         return ()
     return trailers
 
@@ -359,8 +418,9 @@ async def _abort(
     error: BaseException,
     correlation_id: str,
     trailers: tuple[tuple[str, str | bytes], ...] = (),
+    recorded: Recorded | None = None,
 ) -> Any:
-    answer = answer_for(error, correlation_id)
+    answer = answer_for(error, correlation_id, recorded)
     await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers, *retries_left(error)))
 
 

@@ -1,43 +1,33 @@
 """Errors to gRPC statuses and back, with ``google.rpc.Status`` details: the one place where the two meet."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf import descriptor_pool
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2, status_pb2
 
 from carrick.cancellation import cancelled
+from carrick.claim import Recorded
 from carrick.context import Attempt, Metadata
 from carrick.errors import (
+    OWN_FAULTS,
     CarrickError,
     Code,
-    ConfigurationError,
     DeadlineError,
-    MessagingError,
-    OutboxError,
     RemoteError,
     StoreError,
     TransportError,
+    is_answer,
 )
+from carrick.status import details_of, encoded, shortened
 
 __all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code", "raise_ended"]
 
 DETAILS = "grpc-status-details-bin"
 
-STANDARD_DETAILS = error_details_pb2
-"""google.rpc's own details; importing them makes their types known, so that they are unpacked."""
-
-OWN_FAULTS = (ConfigurationError, MessagingError, OutboxError)
-"""Errors of the framework that a handler lets pass: not its words to its caller."""
-
-_MAX_MESSAGE = 1024  # bytes; on the wire each may become three
-_MAX_DETAILS = 3072  # bytes, the message once more among them: a peer drops a call with more than 8 KiB of metadata
 _PASSED_ON = frozenset(
     {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
 )
@@ -59,34 +49,28 @@ def grpc_code(code: Code) -> grpc.StatusCode:
     return _TO_GRPC[code]
 
 
-def answer_for(error: BaseException, correlation_id: str) -> Answer:
-    """Return what a caller is told.
+def answer_for(error: BaseException, correlation_id: str, recorded: Recorded | None = None) -> Answer:
+    """Return what a caller is told; an error that is given again keeps its recorded bytes.
 
     An error that the handler raised itself is passed as it is. One from a call that the handler made keeps its code
     only when it may pass (else this service is at fault: ``INTERNAL``), and loses its message. Anything else is
     ``INTERNAL`` and says nothing but the correlation id.
     """
+    if recorded is not None and recorded.outcome is error and is_answer(error):
+        return Answer(error.code, error.message, ((DETAILS, recorded.encoded),))
+    if is_answer(error):
+        return _answer(error.code, error.message, error.details)
     if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
         return _answer(Code.INTERNAL, f"internal error; correlation id {correlation_id}")
     if isinstance(error, StoreError):
         return _answer(error.code, f"the service's database is not available; correlation id {correlation_id}")
-    if error.attempt is None:
-        return _answer(error.code, error.message, error)
     if error.code in _PASSED_ON:
         return _answer(error.code, "a call that this one depends on failed")
     return _answer(Code.INTERNAL, f"a call that this one depends on failed; correlation id {correlation_id}")
 
 
-def _answer(code: Code, message: str, error: CarrickError | None = None) -> Answer:
-    message = message.encode()[:_MAX_MESSAGE].decode(errors="ignore")
-    status = status_pb2.Status(code=code, message=message)
-    for detail in error.details if error else ():
-        packed = AnyMessage()
-        packed.Pack(detail)
-        if status.ByteSize() + packed.ByteSize() > _MAX_DETAILS:
-            break
-        status.details.append(packed)
-    return Answer(code, message, ((DETAILS, status.SerializeToString()),))
+def _answer(code: Code, message: str, details: Sequence[Message] = ()) -> Answer:
+    return Answer(code, shortened(message), ((DETAILS, encoded(code, message, details)),))
 
 
 def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> CarrickError:
@@ -102,9 +86,21 @@ def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> 
     message = failure.details() or ""
     if code is Code.DEADLINE_EXCEEDED:
         return DeadlineError(f"{method}: {message or 'the deadline passed'}", attempt=attempt)
+    if code is Code.RESOURCE_EXHAUSTED and _too_large(message, attempt.trailers):
+        advice = "make the channel with a larger max_message_bytes or max_metadata_bytes, or ask for less"
+        return TransportError(
+            code, f"{method}: the answer is too large for this channel: {message}; {advice}", attempt=attempt
+        )
     if not attempt.trailers and code in (Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL):
         return TransportError(code, f"{method}: {message}", attempt=attempt)
     return RemoteError(code, message, _details(attempt.trailers), attempt=attempt)
+
+
+def _too_large(message: str, trailers: Metadata) -> bool:
+    """Say whether the core did not take what came from the peer, by its words; trailers it hands on all the same."""
+    if message.startswith("Stream removed (received metadata size exceeds"):
+        return True
+    return not trailers and "CLIENT: Received message larger than max" in message
 
 
 def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn:
@@ -126,17 +122,5 @@ def raise_ended(error: BaseException, attempt: Attempt, method: str) -> NoReturn
 def _details(trailers: Metadata) -> tuple[Message, ...]:
     for name, value in trailers:
         if name == DETAILS and isinstance(value, bytes):
-            try:
-                return tuple(_unpacked(detail) for detail in status_pb2.Status.FromString(value).details)
-            except DecodeError:
-                return ()
+            return details_of(value)
     return ()
-
-
-def _unpacked(detail: AnyMessage) -> Message:
-    """Return the message inside, or the wrapped one when its type is not known to this process."""
-    try:
-        descriptor = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
-    except KeyError:
-        return detail
-    return GetMessageClass(descriptor).FromString(detail.value)

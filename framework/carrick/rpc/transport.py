@@ -12,6 +12,7 @@ from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import Code, DeadlineError, TransportError
 from carrick.method import MethodKind, MethodSpec
+from carrick.rpc.limits import metadata_limit
 from carrick.rpc.metadata import metadata_for
 from carrick.rpc.status import raise_ended
 from carrick.rpc.streaming import RequestSender, Responses
@@ -43,9 +44,21 @@ class Transport(Protocol):
 class GrpcTransport:
     """A connection, made with the first call and kept until :meth:`close`. Belongs to one event loop."""
 
-    def __init__(self, target: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        target: str,
+        clock: Clock,
+        *,
+        max_message_bytes: int = 4 * 1024 * 1024,
+        max_metadata_bytes: int = 16 * 1024,
+    ) -> None:
         self.target = target
         self._clock = clock
+        self._options = (
+            *_OPTIONS,
+            ("grpc.max_receive_message_length", max_message_bytes),
+            *metadata_limit(max_metadata_bytes),
+        )
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
@@ -162,5 +175,5 @@ class GrpcTransport:
 
     def _connect(self) -> grpc.aio.Channel:
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self.target, options=self._options)
         return self._channel

@@ -10,14 +10,14 @@ from carrick.errors import CarrickError, Code, DuplicateEventError
 if TYPE_CHECKING:
     from carrick.store.transaction import Transaction
 
-__all__ = ["NOW", "fulfil", "receive"]
+__all__ = ["NOW", "complete", "fulfil", "receive"]
 
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 """The database's clock, in seconds since the epoch."""
 
 _FULFIL = """
-UPDATE carrick_idempotency SET reply = :reply
-WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
+UPDATE carrick_idempotency SET reply = :reply, error = :error
+WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
 """
 
 _RECEIVE = f"""
@@ -26,16 +26,31 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608
 
 
-async def fulfil(tx: Transaction, claim: Claim, reply: bytes) -> None:
-    """Store the reply under the claim's token, or raise ``ABORTED`` when somebody else holds the key now."""
-    result = await tx.execute(
-        _FULFIL, {"reply": reply, "method": claim.method.full_name, "key": claim.key, "token": claim.token}
-    )
-    if result.rowcount != 1:
+async def fulfil(tx: Transaction, claim: Claim, *, reply: bytes | None = None, error: bytes | None = None) -> None:
+    """Store the reply, or an encoded error, under the claim's token.
+
+    Raises ``ABORTED`` when somebody else holds the key now.
+    """
+    if not await complete(tx, claim, reply=reply, error=error):
         raise CarrickError(
             Code.ABORTED,
             f"{claim.method.full_name}: the claim on the idempotency key was taken over; this execution is undone",
         )
+
+
+async def complete(tx: Transaction, claim: Claim, *, reply: bytes | None = None, error: bytes | None = None) -> bool:
+    """Store an answer under the claim's token; say whether the token still holds the key."""
+    result = await tx.execute(
+        _FULFIL,
+        {
+            "reply": reply,
+            "error": error,
+            "method": claim.method.full_name,
+            "key": claim.key,
+            "token": claim.token,
+        },
+    )
+    return result.rowcount == 1
 
 
 async def receive(tx: Transaction, receipt: Receipt) -> None:

@@ -23,14 +23,23 @@ class Housekeeping:
         self._interval = interval
         self._loop = Loop("housekeeping", self._step)
 
+    async def start(self) -> None:
+        """Begin with a round at once. Without purges there is nothing to begin."""
+        if self._purges:
+            await self._loop.start()
+
+    async def stop(self) -> None:
+        """End after the batch under way. Calling it again does nothing."""
+        await self._loop.stop()
+
     async def __aenter__(self) -> Self:
-        await self._loop.start()
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._loop.stop()
+        await self.stop()
 
     async def _step(self) -> float:
         for purge in self._purges:

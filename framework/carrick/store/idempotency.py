@@ -1,38 +1,44 @@
-"""Idempotency records: who may execute a keyed call, and what it was answered with."""
+"""Idempotency records: who may execute a keyed call, and what it was complete with."""
 
 import asyncio
 from contextlib import suppress
 from typing import Any
 
 from carrick.cancellation import finish
-from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Replay
+from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Refusal, Replay
 from carrick.errors import CarrickError
 from carrick.ids import random_id
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions
-from carrick.store.claims import NOW
+from carrick.store.claims import NOW, complete
 from carrick.store.transaction import Database, Transaction
 
 __all__ = ["IdempotencyRecords"]
 
 _CLAIM = f"""
 INSERT INTO carrick_idempotency (method, key, fingerprint, token, lease_until, reply, expires_at)
-VALUES (:method, :key, :fingerprint, :token, {NOW} + :lease, NULL, {NOW} + :expiry)
+VALUES (:method, :key, :fingerprint, :token, {NOW} + :lease, NULL, {NOW} + MAX(:expiry, :lease))
 ON CONFLICT (method, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, token = excluded.token, lease_until = excluded.lease_until,
-    reply = NULL, expires_at = excluded.expires_at
-WHERE expires_at <= {NOW} OR (reply IS NULL AND lease_until <= {NOW} AND fingerprint = excluded.fingerprint)
+    reply = NULL, error = NULL, expires_at = excluded.expires_at
+WHERE expires_at <= {NOW}
+    OR (reply IS NULL AND error IS NULL AND lease_until <= {NOW} AND fingerprint = excluded.fingerprint)
 RETURNING token
 """  # noqa: S608
 
 _LOOK = f"""
-SELECT fingerprint, reply, lease_until - {NOW} AS remaining
+SELECT fingerprint, reply, error, lease_until - {NOW} AS remaining
 FROM carrick_idempotency WHERE method = :method AND key = :key
+"""  # noqa: S608
+
+_RENEW = f"""
+UPDATE carrick_idempotency SET lease_until = {NOW} + :lease, expires_at = MAX(expires_at, {NOW} + :lease)
+WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
 """  # noqa: S608
 
 _RELEASE = """
 UPDATE carrick_idempotency SET lease_until = 0, token = ''
-WHERE method = :method AND key = :key AND token = :token AND reply IS NULL
+WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
 """
 """The row stays, with its fingerprint: a key whose call failed is still not free for another request."""
 
@@ -71,25 +77,39 @@ class IdempotencyRecords:
     async def _claim(
         self, tx: Transaction, claim: Claim, fingerprint: bytes, lease: float, expiry: float
     ) -> ClaimOutcome:
-        names = {"method": claim.method.full_name, "key": claim.key}
         claimed = await tx.execute(
-            _CLAIM,
-            {**names, "fingerprint": fingerprint, "token": claim.token, "lease": lease, "expiry": expiry},
+            _CLAIM, {**_names(claim), "fingerprint": fingerprint, "lease": lease, "expiry": expiry}
         )
         if claimed.first() is not None:
             return Claimed(claim)
-        held = (await tx.execute(_LOOK, names)).first()
+        held = (await tx.execute(_LOOK, {"method": claim.method.full_name, "key": claim.key})).first()
         assert held is not None
         if held.fingerprint != fingerprint:
             return Mismatch()
-        return InFlight(held.remaining) if held.reply is None else Replay(held.reply)
+        if held.reply is not None:
+            return Replay(held.reply)
+        return InFlight(held.remaining) if held.error is None else Refusal(held.error)
 
     async def release(self, claim: Claim) -> None:
         """Give an unfulfilled claim back. Does nothing when it was fulfilled or taken over."""
         async with self._database.transaction() as tx:
-            await tx.execute(_RELEASE, {"method": claim.method.full_name, "key": claim.key, "token": claim.token})
+            await tx.execute(_RELEASE, _names(claim))
+
+    async def renew(self, claim: Claim, lease: float) -> bool:
+        """Hold an unfulfilled claim for ``lease`` seconds from now. False when it was fulfilled or taken over."""
+        async with self._database.transaction() as tx:
+            return (await tx.execute(_RENEW, {**_names(claim), "lease": lease})).rowcount == 1
+
+    async def refuse(self, claim: Claim, status: bytes) -> bool:
+        """Record an error as the answer. False, and nothing is recorded, when it was fulfilled or taken over."""
+        async with self._database.transaction() as tx:
+            return await complete(tx, claim, error=status)
 
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` expired records; return how many went."""
         async with self._database.transaction() as tx:
             return (await tx.execute(_PURGE, {"most": most})).rowcount
+
+
+def _names(claim: Claim) -> dict[str, str]:
+    return {"method": claim.method.full_name, "key": claim.key, "token": claim.token}

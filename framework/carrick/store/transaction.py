@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from carrick import status
 from carrick.context import current
-from carrick.errors import ConfigurationError
+from carrick.errors import CarrickError, ConfigurationError, is_answer
 from carrick.store import claims
 
 __all__ = ["Database", "Parameters", "Result", "Transaction"]
@@ -68,9 +69,29 @@ class Transaction(ABC):
                     f"{claim.method.full_name} replies with a {claim.method.response.__name__}, "
                     f"not with a {type(response).__name__}"
                 )
-            await claims.fulfil(self, claim, claim.method.encode_response(response))
+            await claims.fulfil(self, claim, reply=claim.method.encode_response(response))
             self.after_commit(claim.fulfil)
         return response
+
+    async def refuse(self, error: CarrickError) -> None:
+        """Complete the idempotency record of the call being handled with an error: a refusal that has an effect.
+
+        Raise the error after the transaction's block; inside, it would undo the block::
+
+            async with database.transaction() as tx:
+                await tx.execute(...)  # what is to stay of the refused call
+                await tx.refuse(refusal)
+            raise refusal
+
+        Repeated calls are answered with it, whatever its code. ``ABORTED`` as for :meth:`reply`.
+        """
+        if not is_answer(error):
+            raise TypeError(f"tx.refuse() is for an error of the handler's own, not for a {type(error).__name__}")
+        ctx = current()
+        claim = None if ctx is None else ctx.call.claim
+        if claim is not None:
+            await claims.fulfil(self, claim, error=status.encoded(error.code, error.message, error.details))
+            self.after_commit(lambda: claim.refuse(error))
 
     async def handled(self) -> None:
         """Record the event being handled in the inbox, so that its effect in this transaction happens once.

@@ -8,14 +8,40 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from carrick import CarrickError, Code, Context, MethodSpec, RemoteError, Service, StoreError
-from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Replay
+from carrick import (
+    Attempt,
+    AttemptKind,
+    CarrickError,
+    Code,
+    ConfigurationError,
+    Context,
+    IdempotencyOptions,
+    KeyRule,
+    MessagingError,
+    MethodPolicy,
+    MethodSpec,
+    RemoteError,
+    Service,
+    StoreError,
+)
+from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Refusal, Replay
 from carrick.policy.idempotency import fingerprint, idempotency
 from carrick.policy.retry import PUSHBACK
 from carrick.service import stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import OrderLine, PlaceOrderRequest, PlaceOrderResponse
-from tests.unit.calls import KEYED, OPTIONALLY_KEYED, REPLY, REQUEST, Hanging, Scripted
+from tests.unit.calls import KEYED, OPTIONALLY_KEYED, REPLY, REQUEST, Hanging, Scripted, method
+
+REPEATING = method(
+    "Repeating",
+    policy=MethodPolicy(
+        idempotency=IdempotencyOptions(
+            key=KeyRule.REQUIRED,
+            replayed_errors=frozenset({Code.FAILED_PRECONDITION, Code.UNAVAILABLE, Code.INTERNAL, Code.ABORTED}),
+        )
+    ),
+)
+REFUSED = CarrickError(Code.FAILED_PRECONDITION, "sold out", [ErrorInfo(reason="SOLD_OUT", domain="shop")])
 
 
 class _Records:
@@ -24,6 +50,8 @@ class _Records:
     def __init__(self) -> None:
         self.held: dict[str, tuple[bytes, Claim]] = {}
         self.replies: dict[str, bytes] = {}
+        self.errors: dict[str, bytes] = {}
+        self.renewed: list[float] = []
         self.leases: list[float] = []
         self.releasing = asyncio.Event()
         self.may_release = asyncio.Event()
@@ -39,6 +67,8 @@ class _Records:
             return Claimed(claim)
         if held[0] != fingerprint:
             return Mismatch()
+        if key in self.errors:
+            return Refusal(self.errors[key])
         return Replay(self.replies[key]) if key in self.replies else InFlight(lease)
 
     async def release(self, claim: Claim) -> None:
@@ -48,6 +78,25 @@ class _Records:
             raise self.error
         if self.held.get(claim.key, (b"", None))[1] is claim and claim.key not in self.replies:
             del self.held[claim.key]
+
+    async def renew(self, claim: Claim, lease: float) -> bool:
+        self.renewed.append(lease)
+        if self.error is not None:
+            raise self.error
+        return self.held[claim.key][1] is claim
+
+    async def refuse(self, claim: Claim, status: bytes) -> bool:
+        self.releasing.set()
+        await self.may_release.wait()
+        if self.error is not None:
+            raise self.error
+        if self.held[claim.key][1] is not claim or claim.key in self.replies:
+            return False
+        self.errors[claim.key] = status
+        return True
+
+    async def purge(self, most: int = 500) -> int:
+        return 0
 
     async def reply(self, ctx: Context, response: PlaceOrderResponse) -> PlaceOrderResponse:
         """Do what ``tx.reply`` and the commit after it do."""
@@ -159,9 +208,11 @@ async def test_a_missing_key_is_fine_where_it_is_optional() -> None:
     assert (handler.calls, records.leases) == (2, [])
 
 
-@pytest.mark.parametrize(("deadline", "lease"), [(None, 30.0), (102.5, 3.5), (99.0, 1.0)])
+@pytest.mark.parametrize(
+    ("deadline", "lease"), [(None, 30.0), (102.5, 3.5), (99.0, 1.0), (129.0, 30.0), (129.5, 30.0), (604_900.0, 30.0)]
+)
 async def test_a_claim_lasts_a_little_longer_than_the_call(deadline: float | None, lease: float) -> None:
-    """Until the deadline and a second more, or half a minute where there is none."""
+    """Until the deadline and a second more, but half a minute at most, or where there is none."""
     records = _Records()
     await _stack(records, _replying(records, []), FakeClock(start=100.0))(REQUEST, _ctx(deadline=deadline))
 
@@ -313,3 +364,198 @@ def test_a_fingerprint_tells_requests_apart(one: Message, other: Message, same: 
     """Equal requests have equal fingerprints of 16 bytes, others do not."""
     assert (fingerprint(one) == fingerprint(other)) is same
     assert len(fingerprint(one)) == 16
+
+
+@pytest.mark.parametrize(("deadline", "renewals"), [(None, [30.0, 30.0]), (604_900.0, [30.0, 30.0]), (128.9, [])])
+async def test_a_claim_is_renewed_while_its_handler_runs(deadline: float | None, renewals: list[float]) -> None:
+    """A handler that runs longer than a lease keeps its key; a short call needs no renewal, an ended one none."""
+    records, hanging, clock = _Records(), Hanging(), FakeClock(start=100.0)
+    call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx(deadline=deadline)))
+    await hanging.entered.wait()
+    await _turns()
+    for _ in range(2):
+        clock.advance(7.5)
+        await _turns()
+    assert records.renewed == renewals
+
+    call.cancel()
+    await asyncio.wait((call,))
+    clock.advance(7.5)
+    await _turns()
+    assert records.renewed == renewals
+
+
+async def test_a_claim_that_was_taken_over_is_not_renewed_any_more() -> None:
+    """Who has lost the key leaves it alone."""
+    records, hanging, clock = _Records(), Hanging(), FakeClock()
+    call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx()))
+    await hanging.entered.wait()
+    await _turns()
+    records.held["k"] = (b"", Claim(KEYED, "k", "another's"))
+    for _ in range(3):
+        clock.advance(7.5)
+        await _turns()
+    assert len(records.renewed) == 1
+    call.cancel()
+    await asyncio.wait((call,))
+
+
+async def test_a_renewal_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A database that is away for a moment costs no claim."""
+    records, hanging, clock = _Records(), Hanging(), FakeClock()
+    call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx()))
+    await hanging.entered.wait()
+    await _turns()
+    records.error = StoreError(Code.UNAVAILABLE, "locked")
+    with caplog.at_level(logging.WARNING, "carrick.idempotency"):
+        clock.advance(7.5)
+        await _turns()
+    records.error = None
+    clock.advance(7.5)
+    await _turns()
+    assert caplog.messages == ["claim of test.v1.Tests/Keyed was not renewed: UNAVAILABLE: locked"]
+    assert len(records.renewed) == 2
+    call.cancel()
+    await asyncio.wait((call,))
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_an_error_that_the_contract_repeats_is_recorded() -> None:
+    """The second call gets the first one's code, message and details, without the handler."""
+    records, handler = _Records(), Scripted(REFUSED, KeyError("never reached"))
+    service = _stack(records, handler)
+    errors = []
+    for _ in range(3):
+        with pytest.raises(CarrickError) as caught:
+            await service(REQUEST, _ctx(of=REPEATING))
+        errors.append(caught.value)
+
+    assert handler.calls == 1
+    assert errors[0] is REFUSED
+    for error in errors:
+        assert (error.code, error.message, error.details) == (REFUSED.code, REFUSED.message, REFUSED.details)
+
+
+async def test_what_is_repeated_is_on_the_call() -> None:
+    """Who sends the answer finds the recorded bytes there, for a reply and for an error; a first answer has none."""
+    records = _Records()
+    replying = _stack(records, _replying(records, []))
+    first, again = _ctx(), _ctx()
+    await replying(REQUEST, first)
+    reply = await replying(REQUEST, again)
+    assert first.call.recorded is None
+    assert again.call.recorded is not None
+    assert again.call.recorded.outcome is reply
+    assert again.call.recorded.encoded == records.replies["k"]
+
+    failing, refused = _stack(records, Scripted(REFUSED)), _ctx("e", of=REPEATING)
+    for ctx in (_ctx("e", of=REPEATING), refused):
+        with pytest.raises(CarrickError) as caught:
+            await failing(REQUEST, ctx)
+    assert refused.call.recorded is not None
+    assert refused.call.recorded.outcome is caught.value
+    assert refused.call.recorded.encoded == records.errors["e"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CarrickError(Code.NOT_FOUND, "of another code"),
+        RemoteError(Code.FAILED_PRECONDITION, "of a call", attempt=Attempt(1, AttemptKind.FIRST)),
+        StoreError(Code.UNAVAILABLE, "locked"),
+        ConfigurationError("no such thing"),
+        MessagingError(Code.UNAVAILABLE, "no broker"),
+        KeyError("a bug"),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_other_errors_are_not_recorded(error: BaseException) -> None:
+    """What is no word of the handler's own, or of another code, frees the key."""
+    records = _Records()
+    with pytest.raises(type(error)):
+        await _stack(records, Scripted(error))(REQUEST, _ctx(of=REPEATING))
+
+    assert records.errors == {}
+    assert records.held == {}
+
+
+async def test_an_error_after_the_commit_is_not_recorded() -> None:
+    """The reply was committed, so it stays the answer, whatever the handler raised afterwards."""
+    records = _Records()
+
+    async def stumbling(request: Any, ctx: Context) -> Any:
+        await records.reply(ctx, REPLY)
+        raise REFUSED
+
+    service = _stack(records, stumbling)
+    with pytest.raises(CarrickError, match="sold out"):
+        await service(REQUEST, _ctx(of=REPEATING))
+    assert not records.releasing.is_set()
+    assert await service(REQUEST, _ctx(of=REPEATING)) == REPLY
+
+
+async def test_an_error_of_a_claim_that_was_taken_over_is_not_recorded() -> None:
+    """The key is another execution's: its answer counts."""
+    records = _Records()
+
+    async def late(request: Any, ctx: Context) -> Any:
+        records.held["k"] = (b"", Claim(REPEATING, "k", "another's"))
+        raise REFUSED
+
+    with pytest.raises(CarrickError, match="sold out"):
+        await _stack(records, late)(REQUEST, _ctx(of=REPEATING))
+    assert records.errors == {}
+    assert records.held["k"][1].token == "another's"  # noqa: S105
+
+
+async def test_a_forgotten_reply_is_not_recorded_as_an_error() -> None:
+    """It is a bug, and fails loudly each time, also where INTERNAL is repeated."""
+    records, handler = _Records(), Scripted()
+    for _ in range(2):
+        with pytest.raises(CarrickError, match="returned without completing"):
+            await _stack(records, handler)(REQUEST, _ctx(of=REPEATING))
+    assert (handler.calls, records.errors) == (2, {})
+
+
+async def test_an_error_that_cannot_be_recorded_is_answered_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """The caller gets the handler's error, the log says that a repetition will execute again."""
+    records = _Records()
+    records.error = StoreError(Code.UNAVAILABLE, "locked")
+    with caplog.at_level(logging.WARNING, "carrick.idempotency"), pytest.raises(CarrickError, match="sold out"):
+        await _stack(records, Scripted(REFUSED))(REQUEST, _ctx(of=REPEATING))
+    assert caplog.messages == ["an error of test.v1.Tests/Repeating was not recorded: UNAVAILABLE: locked"]
+
+
+async def test_cancelling_while_an_error_is_recorded_does_not_stop_it() -> None:
+    """It is recorded, then the cancellation goes on."""
+    records = _Records()
+    records.may_release.clear()
+    call = asyncio.ensure_future(_stack(records, Scripted(REFUSED))(REQUEST, _ctx(of=REPEATING)))
+    await records.releasing.wait()
+    call.cancel()
+    await _turns()
+    assert not call.done()
+    records.may_release.set()
+    await asyncio.wait((call,))
+    assert call.cancelled()
+    assert list(records.errors) == ["k"]
+
+
+async def test_a_refusal_that_was_committed_is_the_answer_though_the_handler_returns() -> None:
+    """A handler that forgets to raise what it committed does not give its first caller another answer than the rest."""
+    records = _Records()
+
+    async def forgetful(request: Any, ctx: Context) -> Any:
+        assert ctx.call.claim is not None
+        ctx.call.claim.refuse(REFUSED)
+        return REPLY
+
+    with pytest.raises(CarrickError, match="sold out") as caught:
+        await _stack(records, forgetful)(REQUEST, _ctx())
+    assert caught.value is REFUSED
+    assert not records.releasing.is_set()

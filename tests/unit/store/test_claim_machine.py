@@ -1,4 +1,4 @@
-"""Claims against a model: any order of claiming, fulfilling, releasing, lapsing, expiring and purging."""
+"""Claims against a model: whatever is done with them, in any order, at any time of the database's clock."""
 
 import asyncio
 import tempfile
@@ -11,19 +11,28 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from sqlalchemy import Engine, event
 
-from carrick import store
-from carrick.claim import Claim, Claimed, InFlight, Mismatch, Replay
+from carrick import CarrickError, Code, IdempotencyOptions, KeyRule, MethodPolicy, MethodSpec, status, store
+from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Refusal, Replay
 from carrick.context import Call, Context, enter
-from carrick.errors import CarrickError
 from carrick.store import IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
-from shop.orders.v1.orders_carrick import PLACE_ORDER
-from shop.orders.v1.orders_pb2 import PlaceOrderResponse
+from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
 
 T = TypeVar("T")
 
+EXPIRY = 100.25
+METHOD = MethodSpec(
+    service="test.v1.Tests",
+    name="Keyed",
+    request=PlaceOrderRequest,
+    response=PlaceOrderResponse,
+    policy=MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.REQUIRED, expiry=EXPIRY)),
+)
 KEYS = st.sampled_from(["k1", "k2"])
+FINGERPRINTS = st.sampled_from([b"f1", b"f2"])
+LEASES = st.sampled_from([10.5, 30.5, 150.5])
 
 
 @dataclass
@@ -32,17 +41,37 @@ class Record:
 
     fingerprint: bytes
     token: str
-    reply: bytes | None = None
-    lapsed: bool = False
-    expired: bool = False
+    lease_until: float
+    expires_at: float
+    answer: Replay | Refusal | None = None
 
-    def may_be_taken(self, fingerprint: bytes) -> bool:
-        """Say whether a claim with this fingerprint gets the key."""
-        return self.expired or (self.reply is None and self.lapsed and self.fingerprint == fingerprint)
+
+class DatabaseClock:
+    """The time that SQLite's ``julianday('now')`` tells on all connections made while this is in use."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def start(self) -> None:
+        """Take the place of the built-in function."""
+        event.listen(Engine, "connect", self._connected)
+
+    def stop(self) -> None:
+        """Leave later connections alone."""
+        event.remove(Engine, "connect", self._connected)
+
+    def _connected(self, connection: Any, record: object) -> None:
+        connection.create_function("julianday", 1, self._julian_day)
+
+    def _julian_day(self, _: str) -> float:
+        return 2440587.5 + self.now / 86400.0
 
 
 class ClaimMachine(RuleBasedStateMachine):
-    """Does to the database and to the model the same, and compares what comes back and what had an effect."""
+    """Does to the database and to the model the same, and compares what comes back and what had an effect.
+
+    Two databases are open on one file, as in two processes. Leases end at half seconds, the clock moves in whole ones.
+    """
 
     claims: Bundle[Claim] = Bundle("claims")
 
@@ -50,6 +79,8 @@ class ClaimMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
+        self.clock = DatabaseClock()
+        self.clock.start()
         self.model: dict[str, Record] = {}
         self.effects: list[str] = []
 
@@ -58,97 +89,156 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        """Open an empty database."""
-        self.database = SqliteDatabase(Path(self.folder.name) / "m.db", migrations=[store.MIGRATIONS], readers=1)
-        self.records = IdempotencyRecords(self.database)
+        """Open an empty database, twice."""
+        path = Path(self.folder.name) / "m.db"
+        self.database, self.other = (SqliteDatabase(path, migrations=[store.MIGRATIONS], readers=1) for _ in range(2))
+        self.records, self.others = IdempotencyRecords(self.database), IdempotencyRecords(self.other)
         self._run(self.database.open())
+        self._run(self.other.open())
         self._run(self._execute("CREATE TABLE effects (token TEXT)"))
 
     def teardown(self) -> None:
         """Close it."""
+        self.clock.stop()
         if hasattr(self, "database"):
             self._run(self.database.close())
+            self._run(self.other.close())
         self.runner.close()
         self.folder.cleanup()
 
-    @rule(target=claims, key=KEYS, fingerprint=st.sampled_from([b"f1", b"f2"]))
-    def claim(self, key: str, fingerprint: bytes) -> Any:
+    @rule(seconds=st.sampled_from([1.0, 10.0, 20.0, 100.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Let leases lapse and records expire."""
+        self.clock.now += seconds
+
+    @rule(target=claims, key=KEYS, fingerprint=FINGERPRINTS, lease=LEASES)
+    def claim(self, key: str, fingerprint: bytes, lease: float) -> Any:
         """Claim a key."""
-        outcome = self._run(self.records.claim(PLACE_ORDER, key, fingerprint, 1000.0))
-        record = self.model.get(key)
-        if record is None or record.may_be_taken(fingerprint):
-            assert isinstance(outcome, Claimed)
-            self.model[key] = Record(fingerprint, outcome.claim.token)
-            return outcome.claim
-        if record.fingerprint != fingerprint:
-            assert outcome == Mismatch()
-        elif record.reply is None:
-            assert isinstance(outcome, InFlight)
-            assert (outcome.remaining <= 0) == record.lapsed
-        else:
-            assert outcome == Replay(record.reply)
-        return multiple()
+        outcome = self._run(self.records.claim(METHOD, key, fingerprint, lease))
+        return self._compare(outcome, key, fingerprint, lease)
+
+    @rule(target=claims, key=KEYS, fingerprint=FINGERPRINTS, lease=LEASES)
+    def race(self, key: str, fingerprint: bytes, lease: float) -> Any:
+        """Claim a key from both sides at once: one of them comes first, whichever."""
+
+        async def both() -> list[ClaimOutcome]:
+            each = [records.claim(METHOD, key, fingerprint, lease) for records in (self.records, self.others)]
+            return await asyncio.gather(*each)
+
+        first, second = sorted(self._run(both()), key=lambda outcome: not isinstance(outcome, Claimed))
+        claimed = self._compare(first, key, fingerprint, lease)
+        self._compare(second, key, fingerprint, lease)
+        return claimed
 
     @rule(claim=claims)
     def fulfil(self, claim: Claim) -> None:
         """Commit an effect with the reply, or be aborted."""
-        record = self.model.get(claim.key)
-        if record is None or record.token != claim.token or record.reply is not None:
-            with pytest.raises(CarrickError, match="ABORTED"):
-                self._run(self._handle(claim))
+        if self._holds(claim):
+            self.model[claim.key].answer = Replay(self._run(self._handle(claim)))
+            self.effects.append(claim.token)
             return
-        record.reply = self._run(self._handle(claim))
-        self.effects.append(claim.token)
+        with pytest.raises(CarrickError, match="ABORTED"):
+            self._run(self._handle(claim))
+
+    @rule(claim=claims)
+    def refuse_with_an_effect(self, claim: Claim) -> None:
+        """Commit an effect with an error, or be aborted."""
+        if self._holds(claim):
+            self.model[claim.key].answer = self._run(self._handle_refusing(claim))
+            self.effects.append(claim.token)
+            return
+        with pytest.raises(CarrickError, match="ABORTED"):
+            self._run(self._handle_refusing(claim))
+
+    @rule(claim=claims)
+    def refuse(self, claim: Claim) -> None:
+        """Record an error that had no effect."""
+        refusal = Refusal(f"{claim.token} failed".encode())
+        holds = self._holds(claim)
+        assert self._run(self.records.refuse(claim, refusal.status)) == holds
+        if holds:
+            self.model[claim.key].answer = refusal
+
+    @rule(claim=claims, lease=LEASES)
+    def renew(self, claim: Claim, lease: float) -> None:
+        """Hold a claim longer."""
+        holds = self._holds(claim)
+        assert self._run(self.records.renew(claim, lease)) == holds
+        if holds:
+            record = self.model[claim.key]
+            record.lease_until = self.clock.now + lease
+            record.expires_at = max(record.expires_at, record.lease_until)
 
     @rule(claim=consumes(claims))
     def release(self, claim: Claim) -> None:
         """Give a claim back."""
         self._run(self.records.release(claim))
-        record = self.model.get(claim.key)
-        if record is not None and record.token == claim.token and record.reply is None:
-            record.token, record.lapsed = "", True
-
-    @rule(key=KEYS)
-    def lapse(self, key: str) -> None:
-        """Let the lease of a key end."""
-        self._run(self._execute("UPDATE carrick_idempotency SET lease_until = 1 WHERE key = :key", key=key))
-        if key in self.model:
-            self.model[key].lapsed = True
-
-    @rule(key=KEYS)
-    def expire(self, key: str) -> None:
-        """Let the time for which a key is kept end."""
-        self._run(self._execute("UPDATE carrick_idempotency SET expires_at = 1 WHERE key = :key", key=key))
-        if key in self.model:
-            self.model[key].expired = True
+        if self._holds(claim):
+            self.model[claim.key].token, self.model[claim.key].lease_until = "", 0.0
 
     @rule(most=st.integers(1, 2))
     def purge(self, most: int) -> None:
-        """Remove expired records."""
-        gone = [key for key, record in self.model.items() if record.expired]
-        removed = self._run(self.records.purge(most=most))
-        assert removed == min(most, len(gone))
-        if removed == len(gone):
-            for key in gone:
-                del self.model[key]
-        elif removed:
-            left = self._run(self._column("SELECT key FROM carrick_idempotency"))
-            self.model = {key: record for key, record in self.model.items() if key in left}
+        """Remove expired records, the longest expired first."""
+        gone = sorted(
+            (key for key, record in self.model.items() if record.expires_at <= self.clock.now),
+            key=lambda key: self.model[key].expires_at,
+        )
+        assert self._run(self.records.purge(most=most)) == min(most, len(gone))
+        if len({self.model[key].expires_at for key in gone}) == len(gone):
+            gone = gone[:most]
+        left = self._run(self._column("SELECT key FROM carrick_idempotency"))
+        assert set(self.model) - set(left) <= set(gone)
+        self.model = {key: record for key, record in self.model.items() if key in left}
 
     @invariant()
     def effects_are_those_of_who_held_the_claim(self) -> None:
-        """Every effect has its reply and no other effect is there."""
+        """Every effect has its answer and no other effect is there."""
         if hasattr(self, "records"):
             assert self._run(self._column("SELECT token FROM effects ORDER BY rowid")) == self.effects
+
+    def _holds(self, claim: Claim) -> bool:
+        """Say whether a claim may still be answered, released and renewed: as long as nobody else has the key."""
+        record = self.model.get(claim.key)
+        return record is not None and record.token == claim.token and record.answer is None
+
+    def _compare(self, outcome: ClaimOutcome, key: str, fingerprint: bytes, lease: float) -> Any:
+        """Claim a key of the model, and compare."""
+        record, now = self.model.get(key), self.clock.now
+        if (
+            record is None
+            or record.expires_at <= now
+            or (record.answer is None and record.lease_until <= now and record.fingerprint == fingerprint)
+        ):
+            assert isinstance(outcome, Claimed)
+            token = outcome.claim.token
+            self.model[key] = Record(fingerprint, token, now + lease, now + max(lease, EXPIRY))
+            return outcome.claim
+        if record.fingerprint != fingerprint:
+            assert outcome == Mismatch()
+        elif record.answer is None:
+            assert isinstance(outcome, InFlight)
+            assert outcome.remaining == pytest.approx(record.lease_until - now, abs=0.01)
+        else:
+            assert outcome == record.answer
+        return multiple()
 
     async def _handle(self, claim: Claim) -> bytes:
         call = Call()
         call.claim = claim
-        with enter(Context(PLACE_ORDER, call=call)):
+        with enter(Context(METHOD, call=call)):
             async with self.database.transaction() as tx:
                 await tx.execute("INSERT INTO effects VALUES (:token)", {"token": claim.token})
                 reply = await tx.reply(PlaceOrderResponse(order_id=claim.token))
                 return reply.SerializeToString()
+
+    async def _handle_refusing(self, claim: Claim) -> Refusal:
+        call, refusal = Call(), CarrickError(Code.FAILED_PRECONDITION, claim.token)
+        call.claim = claim
+        with enter(Context(METHOD, call=call)):
+            async with self.database.transaction() as tx:
+                await tx.execute("INSERT INTO effects VALUES (:token)", {"token": claim.token})
+                await tx.refuse(refusal)
+        return Refusal(status.encoded(refusal.code, refusal.message))
 
     async def _execute(self, sql: str, **parameters: str) -> None:
         async with self.database.transaction() as tx:
@@ -160,8 +250,8 @@ class ClaimMachine(RuleBasedStateMachine):
 
 
 ClaimMachine.TestCase.settings = settings(
-    max_examples=12,
-    stateful_step_count=25,
+    max_examples=20,
+    stateful_step_count=40,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes: each step is a commit
 )

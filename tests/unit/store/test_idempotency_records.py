@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from carrick.claim import Claim, Claimed, InFlight, Mismatch, Replay
+from carrick import status
+from carrick.claim import Claim, Claimed, InFlight, Mismatch, Refusal, Replay
 from carrick.context import Call, Context, enter
-from carrick.errors import CarrickError, Code
+from carrick.errors import CarrickError, Code, StoreError
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions, KeyRule, MethodPolicy
 from carrick.store import IdempotencyRecords
+from carrick.store.claims import NOW
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import PLACE_ORDER
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
@@ -26,6 +28,10 @@ OTHER = MethodSpec(
     response=PlaceOrderResponse,
     policy=MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.OPTIONAL)),
 )
+
+
+REFUSED = CarrickError(Code.FAILED_PRECONDITION, "sold out")
+STATUS = status.encoded(REFUSED.code, REFUSED.message)
 
 
 @pytest.fixture
@@ -264,3 +270,150 @@ async def test_who_never_had_a_turn_does_not_queue_to_release(
             with suppress(asyncio.CancelledError):
                 await claiming
     assert claiming.cancelled()
+
+
+async def _refuse(database: SqliteDatabase, claim: Claim | None, note: str, error: CarrickError = REFUSED) -> None:
+    """Do what a handler does whose refusal has an effect."""
+    call = Call()
+    call.claim = claim
+    with enter(Context(PLACE_ORDER, call=call)):
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO effects VALUES (:note)", {"note": note})
+            await tx.refuse(error)
+
+
+async def test_an_error_is_recorded_and_repeated(records: IdempotencyRecords) -> None:
+    """The second call with a key gets the first one's status, byte for byte; another request under it is refused."""
+    claim = await _claim(records)
+    assert await records.refuse(claim, STATUS)
+    assert not claim.fulfilled
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Refusal(STATUS)
+    assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
+
+
+async def test_an_error_needs_the_token(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """Neither a successor's claim nor an answer is touched by an old holder's error."""
+    old = await _claim(records)
+    await _set(database, "lease_until")
+    new = await _claim(records)
+    assert not await records.refuse(old, STATUS)
+    reply = await _fulfil(database, new, "new")
+    assert not await records.refuse(old, STATUS)
+    assert not await records.refuse(new, STATUS)
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(reply.SerializeToString())
+
+
+async def test_a_recorded_error_is_an_answer_like_a_reply(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """After it nothing is executed, released or renewed, however long ago the lease ended."""
+    claim = await _claim(records)
+    await records.refuse(claim, STATUS)
+    with pytest.raises(CarrickError, match="taken over"):
+        await _fulfil(database, claim, "late")
+    await records.release(claim)
+    assert not await records.renew(claim, 30.0)
+    await _set(database, "lease_until")
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Refusal(STATUS)
+    assert await _effects(database) == []
+
+
+async def test_a_recorded_error_is_forgotten_when_it_expires(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """The key is then new, and has no answer."""
+    await records.refuse(await _claim(records), STATUS)
+    await _set(database, "expires_at")
+    await _claim(records)
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+
+
+async def test_a_refusal_is_committed_with_its_effect(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """What is to stay of a refused call and the error are there together, and the claim knows."""
+    claim = await _claim(records)
+    await _refuse(database, claim, "audit")
+    assert claim.fulfilled
+    assert claim.refusal is REFUSED
+    assert await _effects(database) == ["audit"]
+    assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Refusal(STATUS)
+
+
+async def test_a_refusal_under_a_lost_claim_is_undone(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """As a reply is."""
+    old = await _claim(records)
+    await _set(database, "lease_until")
+    await _claim(records)
+    with pytest.raises(CarrickError, match="taken over"):
+        await _refuse(database, old, "old")
+    assert await _effects(database) == []
+    assert not old.fulfilled
+
+
+async def test_a_refusal_raised_inside_the_block_is_undone(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """The block rolls back as ever: no effect, no record."""
+    claim, call = await _claim(records), Call()
+    call.claim = claim
+    with enter(Context(PLACE_ORDER, call=call)), pytest.raises(CarrickError, match="sold out"):
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO effects VALUES ('audit')")
+            await tx.refuse(REFUSED)
+            raise REFUSED
+    assert not claim.fulfilled
+    assert claim.refusal is None
+    assert await _effects(database) == []
+    assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+
+
+async def test_a_refusal_without_a_claim_is_just_committed(
+    records: IdempotencyRecords, database: SqliteDatabase
+) -> None:
+    """A method without key may refuse in the same way."""
+    await _refuse(database, None, "audit")
+    assert await _effects(database) == ["audit"]
+
+
+async def test_a_refusal_is_the_handlers_own(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """What is sent as INTERNAL would be repeated as something else: it is no refusal."""
+    with pytest.raises(TypeError, match=r"tx\.refuse\(\) is for an error of the handler's own, not for a StoreError"):
+        await _refuse(database, await _claim(records), "audit", StoreError(Code.UNAVAILABLE, "locked"))
+    assert await _effects(database) == []
+
+
+async def test_a_renewed_claim_is_held(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """A lease that had ended, and that nobody took, is held again; one that somebody took is not."""
+    claim = await _claim(records)
+    await _set(database, "lease_until")
+    assert await records.renew(claim, 30.0)
+    outcome = await records.claim(PLACE_ORDER, "k", b"f", 30.0)
+    assert isinstance(outcome, InFlight)
+    assert 0 < outcome.remaining <= 30.0
+    await _set(database, "lease_until")
+    await _claim(records)
+    assert not await records.renew(claim, 30.0)
+
+
+async def test_a_record_does_not_expire_under_its_claim(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+    """An expiry that is shorter than a handler's work does not let another execution begin, nor a purge remove it."""
+    quick = MethodSpec(
+        service="shop.orders.v1.Orders",
+        name="Quick",
+        request=PlaceOrderRequest,
+        response=PlaceOrderResponse,
+        policy=MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.OPTIONAL, expiry=0.001)),
+    )
+    outcome = await records.claim(quick, "k", b"f", 30.0)
+    assert isinstance(outcome, Claimed)
+    assert await _left(database) == pytest.approx(30.0, abs=10.0)
+    assert await records.renew(outcome.claim, 300.0)
+    assert await _left(database) == pytest.approx(300.0, abs=10.0)
+    assert await records.renew(outcome.claim, 1.0)
+    assert await _left(database) == pytest.approx(300.0, abs=10.0)
+
+
+async def _left(database: SqliteDatabase) -> float:
+    """Return how long the one record is kept."""
+    async with database.read() as tx:
+        rows = await tx.execute(f"SELECT expires_at - {NOW} AS left FROM carrick_idempotency")
+        return float(rows.scalar_one())
