@@ -71,7 +71,7 @@ class GradientLimit:
         self._probing_from: float | None = None
         self._pressed = False
         self._pressed_before = False
-        self._windows = _PROBE_EVERY  # in which the limit was felt, since the last probe
+        self._windows = _PROBE_EVERY  # since the last probe
         self._since = 0.0
         self._calls = 0
         self._drops = 0
@@ -90,7 +90,7 @@ class GradientLimit:
         return self._baseline
 
     def refused(self) -> None:
-        """Note that a call got no place at once: only a limit that is felt needs probing."""
+        """Note that a call got no place at once: only a limit that is felt is probed."""
         self._pressed = True
 
     def answered(self, now: float, began: float, in_flight: int) -> bool:
@@ -147,7 +147,7 @@ class GradientLimit:
     def _follow(self, latency: float, under_way: float) -> None:
         """Change the limit by the gradient, or begin a probe where it is time."""
         self._latency, self._under_way = latency, under_way
-        self._windows += self._pressed
+        self._windows += 1
         if self._baseline is None:
             self._baseline = latency
         gradient = 1.0 if latency <= self._baseline else max(_LEAST_GRADIENT, self._baseline / latency)

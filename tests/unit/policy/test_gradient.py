@@ -141,6 +141,61 @@ def test_few_drops_do_not_hold_it_down() -> None:
     assert limit.limit > 100
 
 
+class Windows:
+    """Feeds a limit one window after the other."""
+
+    def __init__(self, initial: int = 100, minimum: int = 5) -> None:
+        self.limit = GradientLimit(initial=initial, minimum=minimum, maximum=initial)
+        self._now = 1.0
+
+    def feed(self, latency: float, in_flight: int, *, felt: bool = True) -> None:
+        """Run a window of such calls."""
+        self._now += latency
+        if felt:
+            self.limit.refused()
+        while not self.limit.answered(self._now, self._now - latency, in_flight):
+            self._now += 0.01
+
+    def until_probe(self, latency: float, in_flight: int) -> None:
+        """Run windows that feel the limit until a probe has begun: the limit falls at once to 70 %."""
+        for _ in range(30):
+            before = self.limit.limit
+            self.feed(latency, in_flight)
+            if self.limit.limit < before * 0.75:
+                return
+        raise AssertionError("no probe")
+
+
+@pytest.mark.parametrize(
+    ("latency", "in_flight", "learnt"),
+    [
+        (0.015, 70, 0.015),  # it stays although there are fewer calls
+        (0.0135, 70, 0.0135),  # it falls a little
+        (0.0115, 70, 0.01),  # it falls by more than half as much as the calls
+        (0.015, 98, 0.01),  # there were not fewer calls: nothing was found out
+        (0.009, 98, 0.009),  # it is less than was known, and that it can be
+    ],
+)
+def test_what_a_probe_finds_out(latency: float, in_flight: int, learnt: float) -> None:
+    """The baseline was 0.01 seconds; at the limit latency was 0.015, and in the probe what is given."""
+    windows = Windows()
+    windows.feed(0.01, 10, felt=False)
+    windows.until_probe(0.015, 100)
+    probing = windows.limit.limit
+    windows.feed(latency, in_flight)
+    assert windows.limit.baseline == pytest.approx(learnt)
+    assert windows.limit.limit * 0.75 > probing  # the probe is over
+
+
+def test_at_the_minimum_latency_is_the_services_own() -> None:
+    """A limit that cannot go lower cannot find out more, and is not what the calls queue for."""
+    windows = Windows(initial=5)
+    windows.feed(0.01, 1, felt=False)
+    for _ in range(30):
+        windows.feed(0.1, 5)
+    assert windows.limit.baseline == pytest.approx(0.1)
+
+
 def test_it_rises_to_its_maximum_and_falls_to_its_minimum() -> None:
     """And no further."""
     limit = GradientLimit(initial=20, minimum=5, maximum=100)
