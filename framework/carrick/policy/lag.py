@@ -42,9 +42,7 @@ class LoopLag:
         """Return how late the loop is, or lately was."""
         due = self._due
         overdue = now - due if due is not None and now > due else 0.0
-        if now - self._at < _MEMORY:
-            return max(self._remembered(now), overdue)
-        return overdue
+        return max(self._remembered(now), overdue)
 
     def _remembered(self, now: float) -> float:
         return self._peak * (1 - (now - self._at) / _MEMORY)

@@ -201,6 +201,22 @@ def test_an_adaptive_limit_is_followed() -> None:
     assert state.caps == (state.limit, state.limit * 90 // 100, state.limit * 70 // 100)
 
 
+def test_an_adaptive_limit_is_told_when_it_is_felt() -> None:
+    """By every call that gets no place at once, whether it waits or is refused."""
+
+    class Felt(GradientLimit):
+        times = 0
+
+        def refused(self) -> None:
+            self.times += 1
+
+    adaptive = Felt(initial=1, minimum=1, maximum=1)
+    state = ConcurrencyState(1, max_queued=1, adaptive=adaptive)
+    for _ in range(3):
+        state.acquire(0.0, None, None)
+    assert adaptive.times == 2
+
+
 def test_silent_calls_do_not_move_an_adaptive_limit() -> None:
     """Cancelled calls, and those that failed by themselves, are no measurement."""
     state = ConcurrencyState(100, adaptive=GradientLimit(initial=100, minimum=5, maximum=100))
