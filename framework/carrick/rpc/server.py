@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
@@ -118,8 +118,11 @@ class Server:
             by_service.setdefault(method.service, {})[method.name] = self._handler(method, service)
         for name, handlers in by_service.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(self._reflected(), server)
+        own: Any = _Unregistered(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(self._reflected()), own
+        )
         try:
             self.port = server.add_insecure_port(f"{self._host}:{self._requested_port}")
         except RuntimeError as error:
@@ -234,6 +237,20 @@ class Server:
                 continue
             known.append(name)
         return [*known, *_OWN_SERVICES]
+
+
+class _Unregistered:
+    """A server as generated code is given it to add its handlers: each is found by its name, none is registered.
+
+    grpc.aio waits for a call to any registered method and to all others side by side, and begins to wait anew with each
+    call that comes in: each registered method, called or not, makes all calls dearer.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Leave it at the generic handlers, which are the same ones."""
 
 
 def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
