@@ -177,14 +177,20 @@ def current() -> Context | None:
     return _current.get()
 
 
-@contextmanager
-def enter(ctx: Context) -> Iterator[Context]:
+class enter:  # noqa: N801  # used like a function; a class, since a generator costs each call 1 µs
     """Make ``ctx`` the current context inside the block. For what receives calls and events, and for tests."""
-    token = _current.set(ctx)
-    try:
-        yield ctx
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_ctx", "_token")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def __enter__(self) -> Context:
+        self._token = _current.set(self._ctx)
+        return self._ctx
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.reset(self._token)
 
 
 @contextmanager

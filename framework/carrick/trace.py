@@ -6,7 +6,10 @@ from dataclasses import dataclass
 __all__ = ["Trace"]
 
 _MAX_STATE = 512
-_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
+_PARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?"
+).fullmatch
+_SAMPLED = frozenset("13579bdf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Trace:
         if match is None:
             return None
         version, trace_id, span_id, flags, more = match.groups()
-        if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(span_id, 16):
+        if version == "00" and more:
             return None
         kept = state if isinstance(state, str) and len(state) <= _MAX_STATE else ""
-        return Trace(trace_id, span_id, bool(int(flags, 16) & 1), kept)
+        return Trace(trace_id, span_id, flags in _SAMPLED, kept)
