@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import grpc
 import grpc.aio
@@ -113,11 +114,8 @@ class Server:
             ),
             maximum_concurrent_rpcs=self._max_concurrent_calls,
         )
-        by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-        for method, service in self._services:
-            by_service.setdefault(method.service, {})[method.name] = self._handler(method, service)
-        for name, handlers in by_service.items():
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        handlers = {f"/{method.full_name}": self._handler(method, service) for method, service in self._services}
+        server.add_generic_rpc_handlers((_Handlers(handlers),))
         own: Any = _Unregistered(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
@@ -188,26 +186,27 @@ class Server:
             extra=filters,
         )
 
-    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return gRPC's handler of a method; where it streams responses, one that writes them itself."""
+    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "_Handler":
+        """Return what makes gRPC's handler for each call; where responses are streamed, it writes them itself."""
         monotonic = self._clock.monotonic
         answer = _stream_responses if method.streams_responses else _respond
+        grpc_handler = _GRPC_HANDLERS[method.kind]
 
-        async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        async def handle(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             self._running += 1
             try:
-                return await serve(request, transport)
+                return await serve(metadata, request, transport)
             finally:
                 self._running -= 1
                 if not self._running:
                     self._idle.set()
 
-        async def serve(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        async def serve(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             left: float | None = transport.time_remaining()
             try:
                 ctx = context_from(
                     method,
-                    transport.invocation_metadata() or (),
+                    metadata,
                     deadline=None if left is None else monotonic() + left,
                     peer=transport.peer(),
                 )
@@ -225,7 +224,10 @@ class Server:
                 transport.set_trailing_metadata(trailers)
             return reply
 
-        return _GRPC_HANDLERS[method.kind](handle, method.decode_request, method.encode_response)
+        def handler(metadata: Metadata) -> "grpc.RpcMethodHandler[Any, Any]":
+            return grpc_handler(partial(handle, metadata), method.decode_request, method.encode_response)
+
+        return handler
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -237,6 +239,22 @@ class Server:
                 continue
             known.append(name)
         return [*known, *_OWN_SERVICES]
+
+
+_Handler: TypeAlias = Callable[[Metadata], "grpc.RpcMethodHandler[Any, Any]"]
+"""Makes gRPC's handler of one call from the metadata that it came with."""
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds who handles a call, and hands on its metadata: asked for later, grpc.aio converts them once more."""
+
+    def __init__(self, handlers: Mapping[str, _Handler]) -> None:
+        self._handlers = handlers
+
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Return the handler of a call, or None when its method is not served here."""
+        handler = self._handlers.get(details.method)
+        return None if handler is None else handler(tuple(details.invocation_metadata))
 
 
 class _Unregistered:

@@ -8,7 +8,7 @@ microseconds and still hands its trace context on.
 
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
@@ -64,7 +64,8 @@ class OpenTelemetry:
         async def traced_call(request: Any, ctx: Context, service: Service) -> Any:
             parent = _current_span() or ctx.trace
             if not self._sampled(parent):
-                return await service(request, ctx.with_trace(parent or _unsampled()))
+                follows = parent is not None and parent is ctx.trace
+                return await service(request, ctx if follows else ctx.with_trace(parent or _unsampled()))
             span = self._start(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx))
             return await _within(span, request, ctx, service)
 
@@ -87,7 +88,7 @@ class OpenTelemetry:
 
         async def traced_server(request: Any, ctx: Context, service: Service) -> Any:
             if not self._sampled(ctx.trace):
-                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
+                return await _unrecorded(request, ctx, service)
             span = self._start(_method(ctx), SpanKind.SERVER, ctx.trace, _call_attributes(ctx))
             return await _within(span, request, ctx, _entered(service, span))
 
@@ -99,7 +100,7 @@ class OpenTelemetry:
 
         async def traced_process(request: Any, ctx: Context, service: Service) -> Any:
             if not self._sampled(ctx.trace):
-                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
+                return await _unrecorded(request, ctx, service)
             own = {**attributes, "messaging.operation.type": "process", "messaging.message.id": ctx.key or ""}
             name = f"process {spec.subject}"
             span = self._start(name, SpanKind.CONSUMER, None, own, link=ctx.trace)
@@ -214,6 +215,11 @@ def _entered(service: Service, span: Span | None = None) -> Service:
         return _Entered(reply, ctx, span) if ctx.method is not None and ctx.method.streams_responses else reply
 
     return inside
+
+
+def _unrecorded(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
+    """Handle without a span; what is called meanwhile follows the trace that came in, as it is, or else a new one."""
+    return service(request, ctx) if ctx.trace else _entered(service)(request, ctx.with_trace(_unsampled()))
 
 
 class _Entered:
