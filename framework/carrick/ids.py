@@ -2,15 +2,12 @@
 
 import hashlib
 import os
-import re
 import time
 
 __all__ = ["MAX_ID_LENGTH", "accepted_id", "derived_id", "random_id", "time_ordered_id"]
 
 MAX_ID_LENGTH = 128
 """Longest id taken from a peer, in characters."""
-
-_ACCEPTED = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_LENGTH}}}").fullmatch
 
 
 def random_id() -> str:
@@ -41,4 +38,6 @@ def derived_id(*parts: str) -> str:
 
 def accepted_id(value: object) -> str | None:
     """Return an id received from a peer, or None when it is not 1 to 128 visible ASCII characters."""
-    return value if isinstance(value, str) and _ACCEPTED(value) else None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
+        return None
+    return value if value.isascii() and value.isprintable() and " " not in value else None

@@ -12,9 +12,12 @@ _PARENT = re.compile(
 _SAMPLED = frozenset("13579bdf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Trace:
-    """A position in a trace. Ids are lower-case hexadecimal, 32 and 16 digits."""
+    """A position in a trace. Ids are lower-case hexadecimal, 32 and 16 digits.
+
+    Never changed after construction; not frozen, since each call makes one, and that would take three times as long.
+    """
 
     trace_id: str
     span_id: str

@@ -1,5 +1,6 @@
 """Deadlines: one for all attempts, carried through every hop, and nothing begun after it."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from carrick.clock import Clock
@@ -22,10 +23,10 @@ def refuse_expired(clock: Clock) -> Filter:
     """Make a filter that raises ``DeadlineError`` instead of beginning work whose deadline has passed."""
     monotonic = clock.monotonic
 
-    async def deadline(request: Any, ctx: Context, service: Service) -> Any:
+    def deadline(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
         if ctx.deadline is not None and ctx.deadline <= monotonic():
             name = "the call" if ctx.method is None else ctx.method.full_name
             raise DeadlineError(f"{name} was not begun: its deadline had passed", attempt=ctx.attempt)
-        return await service(request, ctx)
+        return service(request, ctx)
 
     return deadline

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, NoReturn, Protocol, Self
 
 import grpc
 import grpc.aio
@@ -19,7 +19,7 @@ from carrick.clock import Clock, SystemClock
 from carrick.context import Context, Metadata, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.instruments import Instruments
-from carrick.method import MethodKind, MethodSpec
+from carrick.method import MethodSpec
 from carrick.route import MethodRoute
 from carrick.rpc.health import Health
 from carrick.rpc.metadata import check_metadata, context_from
@@ -34,13 +34,6 @@ _CLEAN_UP = 5.0
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
 _FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _logger = logging.getLogger("carrick.server")
-
-_GRPC_HANDLERS: dict[MethodKind, Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
-    MethodKind.UNARY: grpc.unary_unary_rpc_method_handler,
-    MethodKind.CLIENT_STREAM: grpc.stream_unary_rpc_method_handler,
-    MethodKind.SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
-    MethodKind.BIDI_STREAM: grpc.stream_stream_rpc_method_handler,
-}
 
 
 class Servicer(Protocol):
@@ -186,48 +179,37 @@ class Server:
             extra=filters,
         )
 
-    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "_Handler":
-        """Return what makes gRPC's handler for each call; where responses are streamed, it writes them itself."""
+    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "Callable[[Metadata], _Handler]":
+        """Return what makes the handler of a call with its metadata; where responses are streamed, it writes them."""
         monotonic = self._clock.monotonic
-        answer = _stream_responses if method.streams_responses else _respond
-        grpc_handler = _GRPC_HANDLERS[method.kind]
+        streams = method.streams_responses
 
         async def handle(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            left: float | None = transport.time_remaining()
+            ctx = None
             self._running += 1
             try:
-                return await serve(metadata, request, transport)
+                deadline = None if left is None else monotonic() + left
+                ctx = context_from(method, metadata, deadline=deadline, peer=transport.peer())
+                with enter(ctx):
+                    reply = await service(request, ctx)
+                    if streams:
+                        await _write(reply, ctx, transport)
+                    else:
+                        _check(reply, ctx)
+                if trailers := _trailers(ctx):
+                    transport.set_trailing_metadata(trailers)
+                return reply  # which grpc does not look at where the responses are written
+            except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
+                if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
+                    raise
+                await _refuse(transport, error, method, ctx)
             finally:
                 self._running -= 1
                 if not self._running:
                     self._idle.set()
 
-        async def serve(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            left: float | None = transport.time_remaining()
-            try:
-                ctx = context_from(
-                    method,
-                    metadata,
-                    deadline=None if left is None else monotonic() + left,
-                    peer=transport.peer(),
-                )
-            except CarrickError as error:
-                return await _abort(transport, error, "")
-            with enter(ctx):
-                try:
-                    reply = await answer(service, request, ctx, transport)
-                except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
-                    if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
-                        raise
-                    _log_failure(method.full_name, error)
-                    return await _abort(transport, error, ctx.correlation_id, _trailers(ctx))
-            if trailers := _trailers(ctx):
-                transport.set_trailing_metadata(trailers)
-            return reply
-
-        def handler(metadata: Metadata) -> "grpc.RpcMethodHandler[Any, Any]":
-            return grpc_handler(partial(handle, metadata), method.decode_request, method.encode_response)
-
-        return handler
+        return lambda metadata: _Handler(method, partial(handle, metadata))
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -241,17 +223,35 @@ class Server:
         return [*known, *_OWN_SERVICES]
 
 
-_Handler: TypeAlias = Callable[[Metadata], "grpc.RpcMethodHandler[Any, Any]"]
-"""Makes gRPC's handler of one call from the metadata that it came with."""
+class _Handler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
+    """Who handles one call, as gRPC wants to see it. Making one of gRPC's own takes four times as long."""
+
+    __slots__ = (
+        "request_deserializer",
+        "request_streaming",
+        "response_serializer",
+        "response_streaming",
+        "stream_stream",
+        "stream_unary",
+        "unary_stream",
+        "unary_unary",
+    )
+
+    def __init__(self, method: MethodSpec[Any, Any], handle: Any) -> None:
+        self.request_streaming = method.streams_requests
+        self.response_streaming = method.streams_responses
+        self.request_deserializer = method.decode_request
+        self.response_serializer = method.encode_response
+        self.unary_unary = self.unary_stream = self.stream_unary = self.stream_stream = handle
 
 
 class _Handlers(grpc.GenericRpcHandler):
     """Finds who handles a call, and hands on its metadata: asked for later, grpc.aio converts them once more."""
 
-    def __init__(self, handlers: Mapping[str, _Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Callable[[Metadata], _Handler]]) -> None:
         self._handlers = handlers
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    def service(self, details: grpc.HandlerCallDetails) -> _Handler | None:
         """Return the handler of a call, or None when its method is not served here."""
         handler = self._handlers.get(details.method)
         return None if handler is None else handler(tuple(details.invocation_metadata))
@@ -283,15 +283,8 @@ def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
         seen.add(method.full_name)
 
 
-async def _respond(service: Service, request: Any, ctx: Context, transport: Any) -> Any:
-    reply = await service(request, ctx)
-    _check(reply, ctx)
-    return reply
-
-
-async def _stream_responses(service: Service, request: Any, ctx: Context, transport: Any) -> None:
+async def _write(stream: Any, ctx: Context, transport: Any) -> None:
     """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
-    stream = await service(request, ctx)
     try:
         async for reply in stream:
             _check(reply, ctx)
@@ -337,14 +330,22 @@ def _trailers(ctx: Context) -> Metadata:
     return trailers
 
 
-async def _abort(
+async def _refuse(
     transport: "grpc.aio.ServicerContext[Any, Any]",
     error: BaseException,
-    correlation_id: str,
-    trailers: tuple[tuple[str, str | bytes], ...] = (),
-) -> Any:
-    answer = answer_for(error, correlation_id)
+    method: MethodSpec[Any, Any],
+    ctx: Context | None,
+) -> NoReturn:
+    """Log what a call ended with and send it; there is no context when what came in made none."""
+    if ctx is None:
+        trailers: Metadata = ()
+        answer = answer_for(error, "")
+    else:
+        with enter(ctx):
+            _log_failure(method.full_name, error)
+        answer, trailers = answer_for(error, ctx.correlation_id), _trailers(ctx)
     await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers))
+    raise AssertionError("abort raises")
 
 
 def _log_failure(method: str, error: BaseException) -> None:

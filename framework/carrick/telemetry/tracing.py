@@ -61,36 +61,36 @@ class OpenTelemetry:
     def call(self) -> Filter:
         """Return the filter around a client's call."""
 
-        async def traced_call(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_call(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             parent = _current_span() or ctx.trace
             if not self._sampled(parent):
                 follows = parent is not None and parent is ctx.trace
-                return await service(request, ctx if follows else ctx.with_trace(parent or _unsampled()))
+                return service(request, ctx if follows else ctx.with_trace(parent or _unsampled()))
             span = self._start(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx))
-            return await _within(span, request, ctx, service)
+            return _within(span, request, ctx, service)
 
         return traced_call
 
     def attempt(self) -> Filter:
         """Return the filter around each attempt."""
 
-        async def traced_attempt(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_attempt(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if ctx.trace is None or not ctx.trace.sampled:
-                return await service(request, ctx)
+                return service(request, ctx)
             name = f"Attempt.{_method(ctx)}"
             attributes = {**_call_attributes(ctx), "rpc.attempt": ctx.attempt.number if ctx.attempt else 1}
-            return await _within(self._start(name, SpanKind.CLIENT, ctx.trace, attributes), request, ctx, service)
+            return _within(self._start(name, SpanKind.CLIENT, ctx.trace, attributes), request, ctx, service)
 
         return traced_attempt
 
     def server(self) -> Filter:
         """Return the filter around the handling of a call."""
 
-        async def traced_server(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_server(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if not self._sampled(ctx.trace):
-                return await _unrecorded(request, ctx, service)
+                return _unrecorded(request, ctx, service)
             span = self._start(_method(ctx), SpanKind.SERVER, ctx.trace, _call_attributes(ctx))
-            return await _within(span, request, ctx, _entered(service, span))
+            return _within(span, request, ctx, _entered(service, span))
 
         return traced_server
 
@@ -98,13 +98,13 @@ class OpenTelemetry:
         """Return the filter around the handling of an event."""
         attributes = {**_event_attributes(spec.subject), "messaging.consumer.group.name": consumer}
 
-        async def traced_process(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_process(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if not self._sampled(ctx.trace):
-                return await _unrecorded(request, ctx, service)
+                return _unrecorded(request, ctx, service)
             own = {**attributes, "messaging.operation.type": "process", "messaging.message.id": ctx.key or ""}
             name = f"process {spec.subject}"
             span = self._start(name, SpanKind.CONSUMER, None, own, link=ctx.trace)
-            return await _within(span, request, ctx, _entered(service))
+            return _within(span, request, ctx, _entered(service))
 
         return traced_process
 
