@@ -64,6 +64,7 @@ class BreakerState:
         self._slice_length = options.window / _SLICES
         self._slices: deque[_Slice] = deque(maxlen=_SLICES)
         self._generation = 0
+        self._ordinary = Permit(0, trial=False)
         self._opened_at = 0.0
         self._trials_out = 0
         self._trials_passed = 0
@@ -90,10 +91,10 @@ class BreakerState:
 
     def acquire(self, now: float) -> Permit | None:
         """Return a permit for one call, or None when it is refused. Hand every permit back, once."""
+        if self.state == STATE_CLOSED:
+            return self._ordinary
         if not self.admits(now):
             return None
-        if self.state == STATE_CLOSED:
-            return Permit(self._generation, trial=False)
         if self.state == STATE_OPEN:
             self._change()
             self.circuit.half_open()
@@ -147,6 +148,7 @@ class BreakerState:
 
     def _change(self) -> None:
         self._generation += 1
+        self._ordinary = Permit(self._generation, trial=False)
         self._slices.clear()
         self._trials_out = 0
         self._trials_passed = 0
