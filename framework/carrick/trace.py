@@ -6,10 +6,10 @@ from dataclasses import dataclass
 __all__ = ["Trace"]
 
 _MAX_STATE = 512
+_LENGTH = len("00-") + 32 + len("-") + 16 + len("-01")
 _PARENT = re.compile(
-    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?"
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
 ).fullmatch
-_SAMPLED = frozenset("13579bdf")
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -32,11 +32,9 @@ class Trace:
     @staticmethod
     def parse(parent: object, state: object = None) -> "Trace | None":
         """Read what a peer sent; None when the parent is missing or malformed. A long state is dropped."""
-        match = _PARENT(parent) if isinstance(parent, str) else None
-        if match is None:
+        if not isinstance(parent, str) or not _PARENT(parent):
             return None
-        version, trace_id, span_id, flags, more = match.groups()
-        if version == "00" and more:
+        if parent.startswith("00") and len(parent) > _LENGTH:  # only a later version may add to the end
             return None
         kept = state if isinstance(state, str) and len(state) <= _MAX_STATE else ""
-        return Trace(trace_id, span_id, flags in _SAMPLED, kept)
+        return Trace(parent[3:35], parent[36:52], parent[54] in "13579bdf", kept)
