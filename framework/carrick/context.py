@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from carrick.claim import Claim, Receipt
 from carrick.errors import Code
-from carrick.ids import derived_id, random_id
+from carrick.ids import derived_id, random_id, unique_id
 from carrick.method import MethodSpec
 from carrick.trace import Trace
 
@@ -107,7 +107,7 @@ class Context:
     ) -> None:
         self.method = method
         """The method called; None while an event is handled."""
-        self.correlation_id = correlation_id or random_id()
+        self.correlation_id = correlation_id or unique_id()
         """The same from the first call through everything that it set off."""
         self.causation_id = causation_id
         """The key or event id of what set this off."""

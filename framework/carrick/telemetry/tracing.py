@@ -27,6 +27,7 @@ from opentelemetry.util.types import AttributeValue
 from carrick.context import Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError
 from carrick.event import EventSpec
+from carrick.ids import unique_id
 from carrick.service import Filter, Service
 from carrick.stream import Concluding, close
 from carrick.trace import Trace
@@ -269,7 +270,10 @@ def _event_attributes(subject: str) -> dict[str, AttributeValue]:
 
 def _current_span() -> Trace | None:
     """Return the position of the span that is current for OpenTelemetry, so that the user's own spans are parents."""
-    context = otel.get_current_span().get_span_context()
+    span = otel.get_current_span()
+    if span is otel.INVALID_SPAN:  # there is none
+        return None
+    context = span.get_span_context()
     return _position(context) if context.is_valid else None
 
 
@@ -300,5 +304,5 @@ def _otel_context(parent: Trace | None) -> OtelContext:
 
 
 def _unsampled() -> Trace:
-    ids = os.urandom(24).hex()
+    ids = unique_id(48)
     return Trace(ids[:32], ids[32:], sampled=False)
