@@ -4,7 +4,7 @@ The waits are gRPC proposal A6's: exponential backoff with full jitter, and a se
 the growth of the wait and the limit of attempts; the loop is ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,14 +94,18 @@ def retry(options: RetryOptions, *, clock: Clock, uniform: Callable[[], float], 
     """
     plan = RetryPlan(options, uniform)
 
-    async def retried(request: Any, ctx: Context, service: Service) -> Any:
+    def retried(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
         assert ctx.method is not None
         repeatable = ctx.method.repeatable or (ctx.method.keyed and ctx.key is not None)
-        if not (ctx.method.streams_requests and repeatable):
-            return await attempts(request, ctx, service, repeatable)
+        if ctx.method.streams_requests and repeatable:
+            return replayed(request, ctx, service)
+        return attempts(request, ctx, service, repeatable)
+
+    async def replayed(request: Any, ctx: Context, service: Service) -> Any:
+        assert ctx.method is not None
         replay: Replay[Any] = Replay(request, options.replay_bytes)
         try:
-            reply = await attempts(request, ctx, service, repeatable, replay)
+            reply = await attempts(request, ctx, service, repeatable=True, replay=replay)
         except BaseException:
             replay.stop()
             raise

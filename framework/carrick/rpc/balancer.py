@@ -1,6 +1,6 @@
 """Picking an endpoint for each attempt."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from carrick.context import Context
@@ -15,13 +15,13 @@ class Balancer:
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = tuple(endpoints)
 
-    async def __call__(self, request: Any, ctx: Context) -> Any:
+    def __call__(self, request: Any, ctx: Context) -> Awaitable[Any]:
         """Call the picked endpoint."""
         endpoints = self._endpoints
         endpoint = endpoints[0] if len(endpoints) == 1 else pick(endpoints, _tried(ctx))
         assert ctx.attempt is not None
         ctx.attempt.endpoint = endpoint.id
-        return await endpoint.service(request, ctx)
+        return endpoint.service(request, ctx)
 
 
 def pick(endpoints: Sequence[Endpoint], tried: set[str]) -> Endpoint:
