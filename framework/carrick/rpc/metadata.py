@@ -62,8 +62,8 @@ def context_from(
     """
     pairs = tuple(metadata)
     words = dict(pairs)
-    key = words.get(KEY)
-    if key is not None and accepted_id(key) is None:
+    key = accepted_id(words.get(KEY))
+    if key is None and KEY in words:
         raise CarrickError(
             Code.INVALID_ARGUMENT,
             f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters",
@@ -73,7 +73,7 @@ def context_from(
         correlation_id=accepted_id(words.get(CORRELATION)),
         causation_id=accepted_id(words.get(CAUSATION)),
         deadline=deadline,
-        key=accepted_id(key),
+        key=key,
         metadata=pairs,
         peer=peer,
         trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
