@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 REAL   := build/real-protos/.ready
+PEERS  := build/bench-peers/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -29,6 +30,13 @@ $(REAL): tests/codegen/real/requirements.lock | $(READY)
 	@rm -rf $(@D)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 	  --require-hashes -r $< -d $(@D)/wheels
+	@touch $@
+
+$(PEERS): tests/bench/requirements.lock | $(READY)
+	@echo "fetching what bench-rpc compares with ..."
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --require-hashes -r $< --target $(@D)
 	@touch $@
 
 demo: $(READY) ## run the shop while things are killed, and count what was lost
@@ -61,8 +69,8 @@ real-protos: $(READY) $(REAL) ## generate for contracts of others, and count wha
 torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
 	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
 
-bench-rpc: $(READY) ## calls/s and CPU a call, bare grpc.aio beside the framework
-	@$(BIN)/python -m tests.bench.rpc $(ARGS)
+bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
+	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)
 
 bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 	@$(BIN)/python -m tests.bench.codegen $(ARGS)
@@ -80,6 +88,8 @@ lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --no-deps --no-annotate --custom-compile-command 'make lock' \
 	  -o tests/codegen/real/requirements.lock tests/codegen/real/requirements.in
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --constraint requirements.lock \
+	  --no-annotate --custom-compile-command 'make lock' -o tests/bench/requirements.lock tests/bench/requirements.in
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results demo-results

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from carrick.allowance import RetryAllowance
 from carrick.claim import Claim, Receipt, Recorded
 from carrick.errors import CarrickError, Code
-from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id
+from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id, unique_id
 from carrick.method import MethodSpec
 from carrick.options import Priority
 from carrick.trace import Trace
@@ -119,7 +119,7 @@ class Context:
     ) -> None:
         self.method = method
         """The method called; None while an event is handled."""
-        self.correlation_id = correlation_id or random_id()
+        self.correlation_id = correlation_id or unique_id()
         """The same from the first call through everything that it set off."""
         self.causation_id = causation_id
         """The key or event id of what set this off."""
@@ -212,14 +212,20 @@ def current() -> Context | None:
     return _current.get()
 
 
-@contextmanager
-def enter(ctx: Context) -> Iterator[Context]:
+class enter:  # noqa: N801  # used like a function; a class, since a generator costs each call 1 µs
     """Make ``ctx`` the current context inside the block. For what receives calls and events, and for tests."""
-    token = _current.set(ctx)
-    try:
-        yield ctx
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_ctx", "_token")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def __enter__(self) -> Context:
+        self._token = _current.set(self._ctx)
+        return self._ctx
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.reset(self._token)
 
 
 @contextmanager

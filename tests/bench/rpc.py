@@ -1,14 +1,14 @@
-"""``make bench-rpc``: bare grpc.aio beside Carrick's client and server, in pairs on the same machine.
+"""``make bench-rpc``: bare grpc.aio beside Carrick, a stack made by hand, and other frameworks, on the same machine.
 
 Client and server are processes of their own, started by exec. Each run warms up, then measures calls and the CPU time
-of both processes over a window. The two sides alternate, and each pair gives a ratio; medians are reported.
+of both processes over a window. The sides take turns, each round gives each side's ratio to bare grpc.aio, and medians
+are reported. A side is a module in ``tests/bench/sides`` and a name in ``SIDES``.
 """
 
 import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,8 +17,9 @@ from rich.console import Console
 
 from tests.bench.report import row, show, write
 
-SIDES = ("bare", "carrick")
-CONCURRENCIES = (32, 1)
+BARE = "bare"
+SIDES = {32: (BARE, "default", "handmade", "grpclib", "connectrpc"), 1: (BARE, "default")}
+"""Who takes part, by the number of calls at once; the first number's ratios are named without it."""
 WARM_UP = 1.0
 PATIENCE = 60.0
 
@@ -87,29 +88,25 @@ def measure(side: str, concurrency: int, seconds: float) -> Sample:
 
 
 def main(
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs at each concurrency.")] = 9,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Measured time of a run.")] = 4.0,
-    quick: Annotated[bool, typer.Option("--quick", help="A smoke test: 1 pair of half a second.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each side.")] = 9,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measured time of a run.")] = 3.0,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke test: 1 round of half a second.")] = False,
 ) -> None:
-    """Compare calls/s and CPU a call of bare grpc.aio and Carrick with its default policies."""
+    """Compare calls/s and CPU a call of bare grpc.aio with those of Carrick and of others."""
     if quick:
-        pairs, seconds = 1, 0.5
+        rounds, seconds = 1, 0.5
     console = Console()
     rows: list[dict[str, object]] = []
     ratios: dict[str, float] = {}
-    for concurrency in CONCURRENCIES:
-        samples: dict[str, list[Sample]] = {side: [] for side in SIDES}
-        for number in range(pairs):
-            for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+    for concurrency, sides in SIDES.items():
+        samples: dict[str, list[Sample]] = {side: [] for side in sides}
+        for number in range(rounds):
+            for side in sides if number % 2 == 0 else sides[::-1]:
                 samples[side].append(measure(side, concurrency, seconds))
-            last = {side: samples[side][-1].cpu_us_per_call for side in SIDES}
-            console.print(
-                f"concurrency {concurrency}, pair {number + 1} of {pairs}: "
-                + ", ".join(f"{side} {cpu:.0f} µs a call" for side, cpu in last.items())
-            )
+            last = ", ".join(f"{side} {runs[-1].cpu_us_per_call:.0f}" for side, runs in samples.items())
+            console.print(f"concurrency {concurrency}, round {number + 1} of {rounds}: {last} µs a call")
         rows += _rows(samples, concurrency)
-        name = "default_cpu_vs_bare" if concurrency == CONCURRENCIES[0] else f"default_cpu_vs_bare_{concurrency}"
-        ratios[name] = _ratio(samples, lambda sample: sample.cpu_us_per_call)
+        ratios |= _ratios(samples, concurrency)
     show(console, rows, ratios)
     write("rpc", rows, ratios)
 
@@ -125,10 +122,16 @@ def _rows(samples: dict[str, list[Sample]], concurrency: int) -> list[dict[str, 
     return rows
 
 
-def _ratio(samples: dict[str, list[Sample]], value: Callable[[Sample], float]) -> float:
-    """Return the median over the pairs of carrick's value by the bare one's."""
-    pairs = zip(samples["carrick"], samples["bare"], strict=True)
-    return round(statistics.median(value(ours) / value(bare) for ours, bare in pairs), 3)
+def _ratios(samples: dict[str, list[Sample]], concurrency: int) -> dict[str, float]:
+    """Return, for each side, the median over the rounds of its CPU time a call by the bare one's."""
+    suffix = "" if concurrency == next(iter(SIDES)) else f"_{concurrency}"
+    ratios = {}
+    for side, runs in samples.items():
+        if side != BARE:
+            pairs = zip(runs, samples[BARE], strict=True)
+            ratio = statistics.median(run.cpu_us_per_call / bare.cpu_us_per_call for run, bare in pairs)
+            ratios[f"{side}_cpu_vs_bare{suffix}"] = round(ratio, 3)
+    return ratios
 
 
 if __name__ == "__main__":

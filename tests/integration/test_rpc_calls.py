@@ -378,6 +378,17 @@ async def test_reflection_lists_the_services() -> None:
     assert {"shop.orders.v1.Orders", "grpc.health.v1.Health"} <= names
 
 
+async def test_no_method_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health and reflection are found by name, since registered methods would make every call dearer."""
+
+    def refuse(server: object, service: str, handlers: object) -> None:
+        raise AssertionError(f"{service} is registered")
+
+    monkeypatch.setattr(type(grpc.aio.server()), "add_registered_method_handlers", refuse)
+    async with serving(Orders(echo)):
+        pass
+
+
 async def test_a_client_without_carrick_can_call() -> None:
     """A bare grpc.aio client needs none of the framework's metadata."""
     orders = Orders(echo)

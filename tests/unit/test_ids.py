@@ -1,9 +1,13 @@
+import os
+import random
+import subprocess
+import sys
 import time
 import uuid
 
 import pytest
 
-from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id, time_ordered_id
+from carrick.ids import MAX_ID_LENGTH, accepted_id, derived_id, random_id, time_ordered_id, unique_id
 
 
 def test_random_ids_are_32_digits() -> None:
@@ -12,6 +16,36 @@ def test_random_ids_are_32_digits() -> None:
 
     assert len(ids) == 100
     assert all(len(each) == 32 and int(each, 16) >= 0 for each in ids)
+
+
+def test_unique_ids_have_the_digits_asked_for() -> None:
+    """Leading zeros are there, and no id is given twice."""
+    ids = {unique_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert {len(each) for each in ids} == {32}
+    assert {len(unique_id(1)) for _ in range(100)} == {1}
+    assert len(unique_id(48)) == 48
+
+
+def test_unique_ids_do_not_follow_a_programs_seed() -> None:
+    """Processes that seed Python's generator alike name their calls differently all the same."""
+    ids = []
+    for _ in range(2):
+        random.seed(42)
+        ids.append(unique_id())
+
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to survive")
+def test_a_forked_process_has_ids_of_its_own() -> None:
+    """A child does not go on with the parent's numbers."""
+    program = "import os; from carrick.ids import unique_id; unique_id(); os.fork(); os.write(1, unique_id().encode())"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+
+    assert len(said) == 64
+    assert said[:32] != said[32:]
 
 
 def test_time_ordered_ids_are_uuid7() -> None:

@@ -80,9 +80,7 @@ def context_from(
     """
     pairs = tuple(metadata)
     words = dict(pairs)
-    key = words.get(KEY)
-    if key is not None:
-        _check_key(key, pairs)
+    key = _accepted_key(words[KEY], pairs) if KEY in words else None
     call = Call()
     if (allowed := parse_allowance(words.get(RETRY_BUDGET))) is not None:
         call.allowance = RetryAllowance(allowed, inherited=True)
@@ -91,7 +89,7 @@ def context_from(
         correlation_id=accepted_id(words.get(CORRELATION)),
         causation_id=accepted_id(words.get(CAUSATION)),
         deadline=deadline,
-        key=accepted_id(key),
+        key=key,
         metadata=pairs,
         peer=peer,
         trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
@@ -113,16 +111,17 @@ def retries_left(error: BaseException) -> Metadata:
     return ()
 
 
-def _check_key(key: str | bytes, pairs: Metadata) -> None:
-    complaint = None
-    if accepted_id(key) is None:
+def _accepted_key(key: str | bytes, pairs: Metadata) -> str:
+    accepted = accepted_id(key)
+    if accepted is None:
         complaint = f"the idempotency key is not 1 to {MAX_ID_LENGTH} visible ASCII characters"
     elif [name for name, _ in pairs].count(KEY) > 1:
         complaint = "there is more than one idempotency key: send one"
-    if complaint is not None:
-        raise CarrickError(
-            Code.INVALID_ARGUMENT, complaint, [ErrorInfo(reason="IDEMPOTENCY_KEY_INVALID", domain="carrick")]
-        )
+    else:
+        return accepted
+    raise CarrickError(
+        Code.INVALID_ARGUMENT, complaint, [ErrorInfo(reason="IDEMPOTENCY_KEY_INVALID", domain="carrick")]
+    )
 
 
 def check_metadata(metadata: Any) -> None:

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from carrick.clock import Clock
-from carrick.context import Context
+from carrick.context import Context, Metadata
 from carrick.errors import Code, DeadlineError, TransportError
 from carrick.method import MethodKind, MethodSpec
+from carrick.rpc.connection import Connection, check_grpcio
 from carrick.rpc.limits import metadata_limit
 from carrick.rpc.metadata import metadata_for
 from carrick.rpc.status import raise_ended
@@ -52,6 +52,7 @@ class GrpcTransport:
         max_message_bytes: int = 4 * 1024 * 1024,
         max_metadata_bytes: int = 16 * 1024,
     ) -> None:
+        check_grpcio()
         self.target = target
         self._clock = clock
         self._options = (
@@ -59,7 +60,7 @@ class GrpcTransport:
             ("grpc.max_receive_message_length", max_message_bytes),
             *metadata_limit(max_metadata_bytes),
         )
-        self._channel: grpc.aio.Channel | None = None
+        self._connection: Connection | None = None
         self._closed = False
 
     def service(self, method: MethodSpec[Any, Any]) -> Service:
@@ -81,19 +82,20 @@ class GrpcTransport:
     async def close(self) -> None:
         """Close the connection for good; calls under way and later ones end with ``TransportError``."""
         self._closed = True
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            await channel.close()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
 
     def _unary(self, method: MethodSpec[Any, Any]) -> Service:
-        begin = self._beginning(method, "unary_unary")
+        path = f"/{method.full_name}".encode()
 
         async def send(request: Any, ctx: Context) -> Any:
             attempt = ctx.attempt
             assert attempt is not None
-            call = begin(ctx, method.encode_request(request))
+            encoded = method.encode_request(request)
+            connection, timeout, metadata = self._begun(ctx, method)
             try:
-                reply = method.decode_response(await call)
+                reply = method.decode_response(await connection.unary(path, encoded, timeout, metadata))
             except (grpc.aio.AioRpcError, asyncio.CancelledError, DecodeError) as error:
                 raise_ended(error, attempt, method.full_name)
             attempt.code = Code.OK
@@ -144,7 +146,7 @@ class GrpcTransport:
         return send
 
     def _beginning(self, method: MethodSpec[Any, Any], shape: str) -> Callable[..., Any]:
-        """Return what begins a call in grpc's words, with an encoded request or without; it refuses what can't be sent.
+        """Return what begins a call of a stream in grpc's words, with an encoded request or without.
 
         grpc gets and gives bytes: its own decoding turns an answer that can't be read into None.
         """
@@ -152,18 +154,9 @@ class GrpcTransport:
 
         def begin(ctx: Context, *request: Any) -> Any:
             nonlocal invoke
-            attempt = ctx.attempt
-            assert attempt is not None
-            now = self._clock.monotonic()
-            timeout = ctx.remaining(now) if method.streams_responses else ctx.remaining_for_response(now)
-            if timeout is not None and timeout <= 0:
-                raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=attempt)
-            if self._closed:
-                raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
+            connection, timeout, metadata = self._begun(ctx, method)
             if invoke is None:
-                invoke = getattr(self._connect(), shape)(f"/{method.full_name}")
-            metadata = metadata_for(ctx)
-            attempt.sent = True
+                invoke = getattr(connection.channel, shape)(f"/{method.full_name}")
             return invoke(*request, timeout=timeout, metadata=metadata)
 
         return begin
@@ -173,7 +166,18 @@ class GrpcTransport:
         assert ctx.attempt is not None
         return None if ctx.attempt.deadline is None else ctx.attempt.deadline - self._clock.monotonic()
 
-    def _connect(self) -> grpc.aio.Channel:
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.target, options=self._options)
-        return self._channel
+    def _begun(self, ctx: Context, method: MethodSpec[Any, Any]) -> tuple[Connection, float | None, Metadata]:
+        """Return what a call is made with, its timeout in seconds and its metadata; refuse one that can't be sent."""
+        attempt = ctx.attempt
+        assert attempt is not None
+        now = self._clock.monotonic()
+        timeout = ctx.remaining(now) if method.streams_responses else ctx.remaining_for_response(now)
+        if timeout is not None and timeout <= 0:
+            raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=attempt)
+        if self._closed:
+            raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
+        if self._connection is None:
+            self._connection = Connection(self.target, self._options)
+        metadata = metadata_for(ctx)
+        attempt.sent = True
+        return self._connection, timeout, metadata

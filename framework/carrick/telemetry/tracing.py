@@ -8,7 +8,7 @@ microseconds and still hands its trace context on.
 
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
@@ -27,6 +27,7 @@ from opentelemetry.util.types import AttributeValue
 from carrick.context import Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError
 from carrick.event import EventSpec
+from carrick.ids import unique_id
 from carrick.service import Filter, Service
 from carrick.stream import Concluding, close
 from carrick.trace import Trace
@@ -61,35 +62,36 @@ class OpenTelemetry:
     def call(self) -> Filter:
         """Return the filter around a client's call."""
 
-        async def traced_call(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_call(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             parent = _current_span() or ctx.trace
             if not self._sampled(parent):
-                return await service(request, ctx.with_trace(parent or _unsampled()))
+                follows = parent is not None and parent is ctx.trace
+                return service(request, ctx if follows else ctx.with_trace(parent or _unsampled()))
             span = self._start(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx))
-            return await _within(span, request, ctx, service)
+            return _within(span, request, ctx, service)
 
         return traced_call
 
     def attempt(self) -> Filter:
         """Return the filter around each attempt."""
 
-        async def traced_attempt(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_attempt(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if ctx.trace is None or not ctx.trace.sampled:
-                return await service(request, ctx)
+                return service(request, ctx)
             name = f"Attempt.{_method(ctx)}"
             attributes = {**_call_attributes(ctx), "rpc.attempt": ctx.attempt.number if ctx.attempt else 1}
-            return await _within(self._start(name, SpanKind.CLIENT, ctx.trace, attributes), request, ctx, service)
+            return _within(self._start(name, SpanKind.CLIENT, ctx.trace, attributes), request, ctx, service)
 
         return traced_attempt
 
     def server(self) -> Filter:
         """Return the filter around the handling of a call."""
 
-        async def traced_server(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_server(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if not self._sampled(ctx.trace):
-                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
+                return _unrecorded(request, ctx, service)
             span = self._start(_method(ctx), SpanKind.SERVER, ctx.trace, _call_attributes(ctx))
-            return await _within(span, request, ctx, _entered(service, span))
+            return _within(span, request, ctx, _entered(service, span))
 
         return traced_server
 
@@ -97,13 +99,13 @@ class OpenTelemetry:
         """Return the filter around the handling of an event."""
         attributes = {**_event_attributes(spec.subject), "messaging.consumer.group.name": consumer}
 
-        async def traced_process(request: Any, ctx: Context, service: Service) -> Any:
+        def traced_process(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
             if not self._sampled(ctx.trace):
-                return await _entered(service)(request, ctx.with_trace(ctx.trace or _unsampled()))
+                return _unrecorded(request, ctx, service)
             own = {**attributes, "messaging.operation.type": "process", "messaging.message.id": ctx.key or ""}
             name = f"process {spec.subject}"
             span = self._start(name, SpanKind.CONSUMER, None, own, link=ctx.trace)
-            return await _within(span, request, ctx, _entered(service))
+            return _within(span, request, ctx, _entered(service))
 
         return traced_process
 
@@ -216,6 +218,11 @@ def _entered(service: Service, span: Span | None = None) -> Service:
     return inside
 
 
+def _unrecorded(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
+    """Handle without a span; what is called meanwhile follows the trace that came in, as it is, or else a new one."""
+    return service(request, ctx) if ctx.trace else _entered(service)(request, ctx.with_trace(_unsampled()))
+
+
 class _Entered:
     """A handler's stream, whose context and span are current while the handler works on the next response."""
 
@@ -263,7 +270,10 @@ def _event_attributes(subject: str) -> dict[str, AttributeValue]:
 
 def _current_span() -> Trace | None:
     """Return the position of the span that is current for OpenTelemetry, so that the user's own spans are parents."""
-    context = otel.get_current_span().get_span_context()
+    span = otel.get_current_span()
+    if span is otel.INVALID_SPAN:  # there is none
+        return None
+    context = span.get_span_context()
     return _position(context) if context.is_valid else None
 
 
@@ -294,5 +304,5 @@ def _otel_context(parent: Trace | None) -> OtelContext:
 
 
 def _unsampled() -> Trace:
-    ids = os.urandom(24).hex()
+    ids = unique_id(48)
     return Trace(ids[:32], ids[32:], sampled=False)

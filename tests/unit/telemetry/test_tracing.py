@@ -211,13 +211,18 @@ class Stages:
             raise self._error
 
 
-def streamed(recorder: Recorder, handler: Stages) -> Service:
-    """Return a client's stack in front of a server's, as one stream."""
+def serving(recorder: Recorder, handler: Stages) -> Service:
+    """Return a server's stack in front of a handler."""
 
     async def begin(request: Any, ctx: Context) -> Any:
         return handler(request, ctx)
 
-    server = server_stack(begin, WATCH, clock=FakeClock(), claims=None, instruments=recorder.instruments)
+    return server_stack(begin, WATCH, clock=FakeClock(), claims=None, instruments=recorder.instruments)
+
+
+def streamed(recorder: Recorder, handler: Stages) -> Service:
+    """Return a client's stack in front of a server's, as one stream."""
+    server = serving(recorder, handler)
     return client(server, MethodPolicy(), of=WATCH, clock=FakeClock(), instruments=recorder.instruments)
 
 
@@ -254,12 +259,26 @@ async def test_a_stream_that_is_left_is_no_error(recorder: Recorder) -> None:
     assert all("error.type" not in (span.attributes or {}) for span in spans)
 
 
-async def test_an_unsampled_stream_hands_its_position_on() -> None:
-    """Without spans the handler's context is current all the same."""
+async def test_an_unsampled_stream_has_a_position_to_hand_on() -> None:
+    """Where no trace came in, a new one that is not recorded is current while the handler works."""
     recorder = Recorder(ratio=0.0)
     stages = Stages()
-    stream = await streamed(recorder, stages)(item(0), first_attempt(WATCH))
+    stream = await serving(recorder, stages)(item(0), Context(WATCH))
     await numbers(stream)
     assert recorder.count == 0
     assert all(position for _, position in stages.current)
     recorder.close()
+
+
+async def test_an_unsampled_trace_that_came_in_is_followed_as_it_is(recorder: Recorder) -> None:
+    """The context that the server made current is the handler's too: it is neither copied nor entered again."""
+    seen = []
+
+    async def handler(request: Any, ctx: Context) -> Any:
+        seen.append(ctx)
+        return REPLY
+
+    ctx = Context(PLAIN, trace=UNSAMPLED)
+    server = server_stack(handler, PLAIN, clock=FakeClock(), claims=None, instruments=recorder.instruments)
+    assert await server(REQUEST, ctx) is REPLY
+    assert seen == [ctx]
