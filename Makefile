@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format generate check-generated real-protos torture-codegen
-.PHONY: bench-rpc bench-codegen bench-import wheel lock clean
+.PHONY: bench-rpc bench-policies bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,7 +33,7 @@ $(REAL): tests/codegen/real/requirements.lock | $(READY)
 	@touch $@
 
 $(PEERS): tests/bench/requirements.lock | $(READY)
-	@echo "fetching what bench-rpc compares with ..."
+	@echo "fetching what benches compare with and draw with ..."
 	@rm -rf $(@D)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 	  --require-hashes -r $< --target $(@D)
@@ -71,6 +71,9 @@ torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times a
 
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)
+
+bench-policies: $(READY) $(PEERS) ## what policies cost without a transport, and what they do, in simulations
+	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.policies $(ARGS)
 
 bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 	@$(BIN)/python -m tests.bench.codegen $(ARGS)

@@ -18,7 +18,7 @@ from rich.console import Console
 from tests.bench.report import row, show, write
 
 BARE = "bare"
-SIDES = {32: (BARE, "default", "handmade", "grpclib", "connectrpc"), 1: (BARE, "default")}
+SIDES = {32: (BARE, "default", "all", "handmade", "grpclib", "connectrpc"), 1: (BARE, "default")}
 """Who takes part, by the number of calls at once; the first number's ratios are named without it."""
 WARM_UP = 1.0
 PATIENCE = 60.0
