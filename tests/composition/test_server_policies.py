@@ -1,15 +1,29 @@
 """Server policies that meet each other."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from carrick import CarrickError, Code, Context, DeadlineError, Service
+from carrick import (
+    CarrickError,
+    Code,
+    Context,
+    DeadlineError,
+    Filter,
+    IdempotencyOptions,
+    KeyRule,
+    MethodPolicy,
+    RateLimitOptions,
+    RejectedError,
+    Service,
+    SheddingOptions,
+)
 from carrick.claim import Claim, Claimed, ClaimOutcome
 from carrick.method import MethodSpec
 from carrick.stacks import server_stack
 from carrick.testing import FakeClock
-from tests.unit.calls import KEYED, REPLY, REQUEST, Scripted
+from tests.unit.calls import KEYED, REPLY, REQUEST, Hanging, Scripted, method
 
 
 class Records:
@@ -76,3 +90,71 @@ async def test_a_fulfilled_claim_is_kept() -> None:
     service = server_stack(fulfilling, KEYED, clock=FakeClock(), claims=records, instruments=None)
     assert await service(REQUEST, Context(KEYED, key="k")) == REPLY
     assert (records.claimed, records.released) == (1, 0)
+
+
+FULL = MethodPolicy(
+    shedding=SheddingOptions(limit=1),
+    rate_limit=RateLimitOptions(per_second=0.001, burst=1),
+    idempotency=IdempotencyOptions(key=KeyRule.REQUIRED),
+)
+EVERYTHING = method("Everything", policy=FULL)
+
+
+def limited(handler: Service, records: Records, clock: FakeClock, *extra: Filter) -> Service:
+    """Return a server's stack with shedding, a rate and idempotency."""
+    return server_stack(handler, EVERYTHING, clock=clock, claims=records, instruments=None, extra=extra)
+
+
+async def test_who_is_shed_uses_up_no_rate_and_claims_no_key() -> None:
+    """Shedding stands before all that costs or counts."""
+    clock, records, hanging = FakeClock(), Records(), Hanging()
+    service = limited(hanging, records, clock)
+    first = asyncio.ensure_future(service(REQUEST, Context(EVERYTHING, key="1")))
+    await hanging.entered.wait()
+    for number in range(3):
+        with pytest.raises(RejectedError, match="turned away by an overloaded server"):
+            await service(REQUEST, Context(EVERYTHING, key=str(number)))
+    assert records.claimed == 1
+    first.cancel()
+    await asyncio.wait((first,))
+    with pytest.raises(RejectedError, match="calls a second"):
+        await service(REQUEST, Context(EVERYTHING, key="4"))
+
+
+async def test_who_comes_too_soon_claims_no_key_and_gives_the_place_back() -> None:
+    """The rate limit stands before idempotency, and inside shedding."""
+    clock, records = FakeClock(), Records()
+    service = limited(fulfilling, records, clock)
+    assert await service(REQUEST, Context(EVERYTHING, key="1")) == REPLY
+    for _ in range(3):
+        with pytest.raises(RejectedError):
+            await service(REQUEST, Context(EVERYTHING, key="2"))
+    assert records.claimed == 1
+    clock.advance(1000.0)
+    assert await service(REQUEST, Context(EVERYTHING, key="2")) == REPLY
+
+
+async def test_who_may_not_call_uses_up_nobodys_rate() -> None:
+    """The user's own filters stand before the rate limit."""
+    clock, records, allowed = FakeClock(), Records(), False
+
+    async def guard(request: Any, ctx: Context, service: Service) -> Any:
+        if not allowed:
+            raise CarrickError(Code.PERMISSION_DENIED, "not you")
+        return await service(request, ctx)
+
+    service = limited(fulfilling, records, clock, guard)
+    for _ in range(3):
+        with pytest.raises(CarrickError, match="not you"):
+            await service(REQUEST, Context(EVERYTHING, key="1"))
+    allowed = True
+    assert await service(REQUEST, Context(EVERYTHING, key="1")) == REPLY
+
+
+async def test_expired_work_takes_no_place() -> None:
+    """The deadline stands before shedding: what is not run turns nobody away."""
+    clock, records = FakeClock(), Records()
+    service = limited(fulfilling, records, clock)
+    with pytest.raises(DeadlineError):
+        await service(REQUEST, Context(EVERYTHING, key="1", deadline=clock.monotonic()))
+    assert await service(REQUEST, Context(EVERYTHING, key="1")) == REPLY

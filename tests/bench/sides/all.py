@@ -1,4 +1,4 @@
-"""Carrick with all policies that let a call through, on both sides, and telemetry that samples one call in a hundred."""
+"""Carrick with all policies that let a call through, on both sides, and telemetry that samples 1 % of the calls."""
 
 import random
 from collections.abc import AsyncIterator
