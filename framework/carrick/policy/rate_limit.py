@@ -108,7 +108,8 @@ def rate_limit(options: RateLimitOptions, state: RateLimitState, *, clock: Clock
             observe(RateLimited(method=method, by=by))
             raise turned_away(
                 ctx,
-                f"{method} allows {options.per_second:g} calls a second for each {by}; try again in {max(early, 0.001):.4g} s",
+                f"{method} allows {options.per_second:g} calls a second for each {by}; "
+                f"try again in {max(early, 0.001):.4g} s",
                 reason=RATE_LIMITED,
                 wait=early,
                 metadata={"by": by},
