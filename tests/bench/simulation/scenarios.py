@@ -76,14 +76,14 @@ def _fleet(policy: MethodPolicy, *, clients: int = CLIENTS) -> tuple[Fleet, list
     return Fleet(spec, servers, clients, SEED), servers
 
 
-def overload() -> Figure:
+def overload(seconds: int = SECONDS) -> Figure:
     """Twice the capacity for the whole time: what is answered in time, with shedding and without."""
     figure = Figure("overload", "Overload at twice the capacity", "answered in time, share of capacity")
     capacity = SERVERS * CAPACITY
 
     async def course(policy: MethodPolicy) -> Record:
         fleet, _ = _fleet(policy)
-        return await fleet.call_for(SECONDS, steady(2 * capacity))
+        return await fleet.call_for(seconds, steady(2 * capacity))
 
     for name, policy in (
         ("without", MethodPolicy(timeout=TIMEOUT, shedding=SheddingOptions(limit=100_000))),
@@ -91,8 +91,8 @@ def overload() -> Figure:
         ("with_adaptive_shedding", MethodPolicy(timeout=TIMEOUT, shedding=ADAPTIVE)),
     ):
         record = run(course(policy))
-        figure.curves.append(Curve(name, [good / capacity for good in record.good[:SECONDS]]))
-        figure.results[f"goodput_{name}"] = record.rate(record.good, 10, SECONDS) / capacity
+        figure.curves.append(Curve(name, [good / capacity for good in record.good[:seconds]]))
+        figure.results[f"goodput_{name}"] = record.rate(record.good, seconds // 4, seconds) / capacity
     return figure
 
 
