@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -339,3 +339,29 @@ async def test_a_cache_in_front_of_a_server(servers: Servers) -> None:
     together = await asyncio.gather(*(bound(item(0)) for _ in range(10)))
     assert [each.total for each in (*together, await bound(item(0)))] == [1] * 11
     assert calls == 1
+
+
+async def test_a_slow_way_to_a_target_is_waited_for(servers: Servers) -> None:
+    """A connection that is half a second in the making, as over a long line with TLS, is not given up."""
+    spec = method(MethodKind.UNARY, MethodPolicy(timeout=PATIENCE))
+
+    async def here(ctx: Context) -> Item:
+        return item(1)
+
+    host, port = (await servers.start(spec, here)).split(":")
+
+    async def pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            target.write(data)
+        target.close()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward_reader, onward_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.sleep(0.5)
+        with suppress(ConnectionError):
+            await asyncio.gather(pipe(reader, onward_writer), pipe(onward_reader, writer))
+
+    async with await asyncio.start_server(slowly, "127.0.0.1", 0) as line:
+        own = line.sockets[0].getsockname()
+        async with Channel(f"{own[0]}:{own[1]}") as channel:
+            assert await call(channel, spec) == 1

@@ -23,7 +23,7 @@ __all__ = ["GrpcTransport", "Transport"]
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),  # retries are the stack's, one layer of them
     ("grpc.initial_reconnect_backoff_ms", 100),  # a restarted peer is found again soon
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name, what an attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),  # a channel's connections are its own
 )
