@@ -51,27 +51,56 @@ def hedge(
     call; one that speaks against the endpoint does when it is the last. A stream of responses has answered with its
     first.
     """
+    monotonic = clock.monotonic
 
     async def hedged(request: Any, ctx: Context, service: Service) -> Any:
-        begun = clock.monotonic()
+        begun = monotonic()
         delay = lateness.delay(begun)
         if delay is None or not repeatable(ctx):
-            reply = await service(request, ctx)
-            now = clock.monotonic()
-            lateness.took(now, now - begun)
-            return reply
-        race = _Race(request, ctx, service, lateness, clock)
+            return await alone(begun, request, ctx, service)
+        caller = asyncio.current_task()
+        race: _Race | None = None
+        timer: Timer | None = None
 
         def late() -> None:
             """Begin another attempt beside the others, if there may be one, and see when that one is late."""
-            if not race.over and may_hedge(request, ctx):
-                observe(HedgeSent(method=_name(ctx), attempt=len(ctx.call.attempts) + 1, delay=delay))
-                race.begin_beside()
-                if race.hedges < options.max_hedges:
-                    race.timer = clock.call_later(delay, late)
+            nonlocal race, timer
+            if (race is not None and race.over) or not may_hedge(request, ctx):
+                return
+            assert caller is not None
+            race = race or _Race(request, ctx, service, lateness, clock, caller)
+            observe(HedgeSent(method=_name(ctx), attempt=len(ctx.call.attempts) + 1, delay=delay))
+            race.begin_beside()
+            if race.hedges < options.max_hedges:
+                timer = clock.call_later(delay, late)
 
-        race.timer = clock.call_later(delay, late)
-        return await race.run()
+        timer = clock.call_later(delay, late)
+        try:
+            reply = await service(request, ctx)
+        except BaseException as error:
+            took(begun)
+            if race is None:
+                raise
+            return await race.first_failed(error)
+        else:
+            took(begun)
+            return reply if race is None else await race.first_answered(reply)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def took(begun: float) -> None:
+        """Note how long an attempt took, even when it was cancelled.
+
+        Leaving that out would make answers seem faster the more calls are hedged.
+        """
+        now = monotonic()
+        lateness.took(now, now - begun)
+
+    async def alone(begun: float, request: Any, ctx: Context, service: Service) -> Any:
+        reply = await service(request, ctx)
+        took(begun)
+        return reply
 
     def may_hedge(request: Any, ctx: Context) -> bool:
         """Say whether another attempt may be begun, and take it out of what bounds them."""
@@ -99,16 +128,27 @@ class _Race:
     """Attempts side by side until one has answered: the first runs in the caller's own task, hedges in theirs.
 
     So a call that is answered in time costs a timer and no task. Where a hedge is first, the first attempt is
-    interrupted as ``asyncio.timeout`` interrupts, which tells that from a cancellation by the caller.
+    interrupted as ``asyncio.timeout`` interrupts: by a cancellation of the caller's task that is taken back, unless
+    somebody else has cancelled it too.
     """
 
-    def __init__(self, request: Any, ctx: Context, service: Service, lateness: Lateness, clock: Clock) -> None:
+    def __init__(
+        self,
+        request: Any,
+        ctx: Context,
+        service: Service,
+        lateness: Lateness,
+        clock: Clock,
+        caller: asyncio.Task[Any],
+    ) -> None:
         self._request = request
         self._ctx = ctx
         self._service = service
         self._lateness = lateness
         self._clock = clock
-        self._interruption = asyncio.timeout(None)
+        self._caller = caller
+        self._cancelling = caller.cancelling()
+        self._interrupted = False
         self._first_runs = True
         self._hedges: dict[asyncio.Task[Any], Context] = {}
         self._running: set[asyncio.Task[Any]] = set()
@@ -117,7 +157,6 @@ class _Race:
         self._error: BaseException | None = None
         self._spare: list[Any] = []
         self._stopped = False
-        self.timer: Timer | None = None
 
     @property
     def over(self) -> bool:
@@ -137,46 +176,42 @@ class _Race:
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def run(self) -> Any:
+    async def first_answered(self, reply: Any) -> Any:
+        """Return the first answer: this one of the first attempt, unless a hedge came before it."""
+        self._first_runs = False
+        self._take_back()
+        self._answered(self._ctx, reply)
+        return await self._result()
+
+    async def first_failed(self, error: BaseException) -> Any:
+        """Return a hedge's answer when the first attempt failed, or was interrupted for it; else raise the error."""
+        self._first_runs = False
+        interrupted = self._take_back() and isinstance(error, asyncio.CancelledError)
+        if isinstance(error, CarrickError) and _may_be_outdone(error):
+            self._fail(error)
+        elif not interrupted:
+            await finish(self._abandon())
+            raise error
+        return await self._result()
+
+    def _take_back(self) -> bool:
+        """Take back the cancellation by which the caller's task was interrupted; say whether that was the only one."""
+        return self._interrupted and self._caller.uncancel() <= self._cancelling
+
+    async def _result(self) -> Any:
         """Return the first answer, or raise the last error. Nothing runs any more then."""
         try:
-            reply = await self._race()
-            if self._hedges:
-                await finish(self._end())
+            while not self._decided and self._running:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            await finish(self._end())
         except BaseException:
-            if self._hedges:
-                await finish(self._abandon())
+            await finish(self._abandon())
             raise
-        finally:
-            if self.timer is not None:
-                self.timer.cancel()
-        return reply
-
-    async def _race(self) -> Any:
-        try:
-            async with self._interruption:
-                self._answered(self._ctx, await self._timed(self._ctx))
-        except TimeoutError:
-            if not self._interruption.expired():
-                raise
-        except CarrickError as error:
-            if not _may_be_outdone(error):
-                raise
-            self._fail(error)
-        finally:
-            self._first_runs = False
-        while not self._decided and self._running:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        if not self._decided or self._error is not None:
-            assert self._error is not None
+        if self._error is not None:
             raise self._error
         return self._reply
 
     async def _timed(self, ctx: Context) -> Any:
-        """Make an attempt, and note how long it took, even when it was cancelled.
-
-        Leaving that out would make answers seem faster the more calls are hedged.
-        """
         begun = self._clock.monotonic()
         try:
             return await self._service(self._request, ctx)
@@ -196,8 +231,9 @@ class _Race:
             self._fail(error)
         elif not self._decided:
             self._decided, self._error = True, error
-        if self._decided and self._first_runs:
-            self._interruption.reschedule(asyncio.get_running_loop().time())
+        if self._decided and self._first_runs and not self._interrupted:
+            self._interrupted = True
+            self._caller.cancel()
 
     def _answered(self, ctx: Context, reply: Any) -> None:
         """Take the first answer; what comes after it, in the same turn of the event loop, is one too many."""

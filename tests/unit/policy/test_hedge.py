@@ -445,3 +445,37 @@ async def test_errors_that_are_not_ours_pass() -> None:
     with pytest.raises(KeyError):
         await hedged.call
     assert not isinstance(hedged.call.exception(), CarrickError)
+
+
+async def test_a_first_attempt_that_does_not_let_itself_be_interrupted() -> None:
+    """What it answers at last is one too many, and the caller's task is not left cancelled."""
+    calls, interrupted = 0, False
+
+    async def stubborn(request: Any, ctx: Context) -> Any:
+        nonlocal calls, interrupted
+        calls += 1
+        if calls == 2:
+            return REPLY
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            interrupted = True
+        return None
+
+    clock = FakeClock()
+    options = HedgeOptions(delay=1.0)
+    service = stack(stubborn, hedge(options, Lateness(options), budget=None, clock=clock, observe=Seen()))
+
+    async def call() -> Any:
+        reply = await service(REQUEST, first_attempt(REPEATABLE))
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
+        return reply
+
+    calling = asyncio.ensure_future(call())
+    await turns()
+    clock.advance(1)
+    assert await calling == REPLY
+    assert interrupted
