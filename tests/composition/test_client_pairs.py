@@ -384,3 +384,48 @@ async def test_refusals_by_an_open_circuit_do_not_throttle() -> None:
             await endpoints.call()
     assert endpoints.throttling is not None
     assert endpoints.throttling.demand(endpoints.clock.monotonic()) == (0, 0)
+
+
+async def test_the_cache_stands_outside_the_throttle() -> None:
+    """What is answered from the cache is neither counted nor refused."""
+    policy = MethodPolicy(cache=CacheOptions(ttl=60.0), throttle=ThrottleOptions(multiplier=1.0))
+    endpoints = Endpoints(policy, [Code.OK, Code.UNAVAILABLE])
+    assert [await endpoints.call() for _ in range(5)] == ["a"] * 5
+    assert endpoints.throttling is not None
+    assert endpoints.throttling.demand(endpoints.clock.monotonic()) == (1, 1)
+
+
+async def test_the_cache_stands_outside_the_hedge() -> None:
+    """Who shares a call shares its hedge: there are two attempts, not two for each."""
+    endpoints = Endpoints(MethodPolicy(cache=CacheOptions(), hedge=HEDGE), [None], [0.0], autojump=False)
+    calls = [asyncio.ensure_future(endpoints.call()) for _ in range(5)]
+    await endpoints.after(1.0)
+    await endpoints.after(0.0)
+    assert await asyncio.gather(*calls) == ["b"] * 5
+    assert endpoints.received == ["a", "b"]
+
+
+async def test_the_fallback_stands_outside_the_hedge() -> None:
+    """The substitute comes when all attempts have failed, not with the first failure."""
+    policy = MethodPolicy(hedge=HEDGE, fallback=FallbackOptions(value=SUBSTITUTE))
+    endpoints = Endpoints(policy, [2.0], [Code.UNAVAILABLE], autojump=False)
+    call = asyncio.ensure_future(endpoints.call())
+    await endpoints.after(1.0)
+    assert not call.done()
+    await endpoints.after(1.0)
+    assert await call == "a"
+
+
+async def test_each_hedge_has_an_attempts_time_of_its_own() -> None:
+    """The attempt's deadline stands inside the hedge: the second one has its whole time, counted from its own begin."""
+    policy = MethodPolicy(hedge=HEDGE, attempt_timeout=3.0)
+    endpoints = Endpoints(policy, [None], [None], autojump=False)
+    call = asyncio.ensure_future(endpoints.call(timeout=60.0))
+    await endpoints.after(1.0)
+    await endpoints.after(2.0)
+    assert endpoints.ended == ["a"]
+    await endpoints.after(0.5)
+    assert not call.done()
+    await endpoints.after(0.5)
+    with pytest.raises(DeadlineError, match="late at b"):
+        await call

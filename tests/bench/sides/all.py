@@ -37,9 +37,9 @@ EVERYTHING = replace(
         timeout=TIMEOUT,
         attempt_timeout=4.0,
         min_remaining=0.001,
-        priority=Priority.DEFAULT,
+        priority=Priority.CRITICAL,
         retry=RetryOptions(),
-        hedge=HedgeOptions(quantile=0.99),
+        hedge=HedgeOptions(quantile=0.9999),  # what it costs to watch; hedges are calls of their own
         breaker=BreakerOptions(slow_after=1.0),
         concurrency=ConcurrencyOptions(adaptive=True),
         throttle=ThrottleOptions(),
