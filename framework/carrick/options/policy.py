@@ -45,6 +45,7 @@ class MethodPolicy:
     shedding: SheddingOptions | None = None
     rate_limit: RateLimitOptions | None = None
     idempotency: IdempotencyOptions | None = None
+    """Like the two before it the server's: from the contract; a client's or channel's policy with it is refused."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "attempt_timeout", "min_remaining"):

@@ -42,9 +42,10 @@ class Channel:
 
     Make one a target and share it; close it, or use it as a context manager. It belongs to the event loop of its first
     call. ``policy`` takes the place of the contracts' for all clients on the channel, part by part; a mapping does for
-    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. A response has
-    at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a larger one is a ``TransportError`` with
-    ``RESOURCE_EXHAUSTED``. ``connect`` makes what takes the place of a connection to a target, as fakes in tests do.
+    single methods. ``observe`` is told what the policies do. ``uniform`` gives the random numbers for jitter and
+    balancing, from 0 up to 1. A response has at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a
+    larger one is a ``TransportError`` with ``RESOURCE_EXHAUSTED``. ``connect`` makes what takes the place of a
+    connection to a target, as fakes in tests do.
     """
 
     def __init__(
