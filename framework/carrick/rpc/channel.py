@@ -77,7 +77,10 @@ class Channel:
         self._throttles: dict[str, ThrottleState] = {}
 
     def unary(self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None) -> UnaryCall[Req, Res]:
-        """Build the stack of a unary method. Clients of one channel share breakers, and budgets of a service."""
+        """Build the stack of a unary method. Clients of one channel share breakers, limits, budgets and throttles.
+
+        Their options are those of the client made first.
+        """
         return UnaryCall(*self._bind(method, policy, MethodKind.UNARY), DEFAULT_TIMEOUT, self._clock)
 
     def client_stream(
