@@ -1,6 +1,9 @@
 """How many retries a call may still set off in all the services below it, so that layers of them do not multiply."""
 
-__all__ = ["MAX_RETRIES", "RetryAllowance", "parse_allowance"]
+__all__ = ["MAX_RETRIES", "RETRIES_LEFT", "RetryAllowance", "parse_allowance"]
+
+RETRIES_LEFT = "x-carrick-retry-budget"
+"""Says how many are left: with a call, how many it may set off; with a failure, how many of them it did not."""
 
 MAX_RETRIES = 100
 """The most that is taken from a peer."""

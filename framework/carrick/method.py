@@ -87,10 +87,11 @@ class MethodSpec(Generic[Req, Res]):
         value: Res | Sequence[Res] | None = None,
         function: Callable[[Req, CarrickError], Res | Awaitable[Res] | AsyncIterator[Res]] | None = None,
         last_good: float | None = None,
+        max_bytes: int = 16 * 1024 * 1024,
         codes: frozenset[Code] = OUTAGES,
     ) -> FallbackOptions:
         """Return a fallback whose value or function is of this method's types, for a policy given in code."""
-        options = FallbackOptions(value=value, function=function, last_good=last_good, codes=codes)
+        options = FallbackOptions(value=value, function=function, last_good=last_good, max_bytes=max_bytes, codes=codes)
         _check_fallback(self.full_name, self, options)
         return options
 

@@ -201,7 +201,7 @@ Observer: TypeAlias = Callable[[Observation], None]
 """Takes observations, on the event loop, between two awaits: it must be quick and must not raise."""
 
 _LEVELS: dict[type[Observation], int] = {
-    CallShed: logging.DEBUG,  # one a call, in overload: counted by telemetry, too many to be lines
+    CallShed: logging.DEBUG,  # one a call, in overload: too many to be lines, unless asked for
     CallThrottled: logging.DEBUG,
     EventsPublished: logging.DEBUG,
     FallbackUsed: logging.INFO,

@@ -58,6 +58,30 @@ def test_the_guide_to_calls_works_word_for_word(tmp_path: Path) -> None:
         pass
 
 
+_AROUND_THE_EXAMPLE = """
+syntax = "proto3";
+package orders.v1;
+import "carrick/v1/options.proto";
+message GetOrderRequest { string order_id = 1; }
+message GetOrderResponse { string order_id = 1; }
+message ExportOrdersRequest {}
+message Order {}
+"""
+
+
+def test_the_examples_of_the_reference_of_policies_work(tmp_path: Path) -> None:
+    """Its contract generates, and its clients are made with the policies given in code."""
+    text = (ROOT / "docs/policies.md").read_text("utf-8")
+    (contract,) = re.findall(r"^```proto\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    clients, fallback, *_ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "proto" / "orders" / "v1" / "orders.proto"
+    path.parent.mkdir(parents=True)
+    path.write_text(_AROUND_THE_EXAMPLE + contract)
+    imports = "from carrick import CarrickError\nfrom orders.v1.orders_pb2 import GetOrderRequest\n"
+    (tmp_path / "example.py").write_text(clients + imports + fallback)
+    run("carrick generate && python example.py", tmp_path)
+
+
 def test_the_reference_of_policies_lists_every_option() -> None:
     """Each part's options are in its tables, in the runtime's order, and no others."""
     rows = re.findall(r"^\| (?:`(\w+)`)? ?\| `(\w+)` \|", (ROOT / "docs/policies.md").read_text("utf-8"), re.MULTILINE)

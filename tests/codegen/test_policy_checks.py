@@ -44,6 +44,10 @@ from tests.codegen.test_policy import METHOD
             ),
         ),
         (
+            'timeout: "1s" min_remaining: "2s"',
+            "timeout (1 s) must not be below min_remaining (2 s); write a longer timeout or a shorter min_remaining",
+        ),
+        (
             "breaker: {window_calls: 19}",
             (
                 "window_calls (19) must not be below min_calls (20 unless given); "

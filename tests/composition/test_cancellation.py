@@ -37,6 +37,7 @@ from carrick.service import Service
 from carrick.stream import close
 from carrick.telemetry.tracing import OpenTelemetry
 from carrick.testing import FakeClock
+from tests.unit.calls import turns
 from tests.unit.streams import Item, item, items, numbers, streaming
 
 MOST_STEPS = 300
@@ -237,8 +238,7 @@ async def cancelled_after(steps: int, run: Run) -> bool:
     was_running = not task.done()
     task.cancel()
     await asyncio.wait((task,))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     assert task.cancelled() or not was_running, f"step {steps}: {task!r} swallowed the cancellation"
     assert asyncio.all_tasks() == before, f"step {steps}: tasks are left"
     assert run.transport.held == 0, f"step {steps}: {run.transport.held} attempts or streams are held"

@@ -31,7 +31,7 @@ from carrick.rpc.endpoint import Endpoint
 from carrick.stacks import endpoint_stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse
-from tests.unit.calls import READ, Seen, client, first_attempt
+from tests.unit.calls import READ, Seen, client, first_attempt, turns
 
 ASKED = GetOrderRequest(order_id="o-1")
 SUBSTITUTE = GetOrderResponse(order_id="substitute")
@@ -117,12 +117,6 @@ class Endpoints:
         await turns()
         self.clock.advance(seconds)
         await turns()
-
-
-async def turns() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_fallback_stands_outside_retry() -> None:

@@ -10,7 +10,7 @@ from carrick.policy.concurrency import ConcurrencyState, concurrency
 from carrick.policy.retry import retry
 from carrick.service import stack
 from carrick.testing import FakeClock
-from tests.unit.calls import REPLY, REQUEST, Scripted, Seen, first_attempt, half
+from tests.unit.calls import REPLY, REQUEST, Scripted, Seen, first_attempt, half, turns
 
 
 async def test_a_call_that_got_no_place_is_tried_again() -> None:
@@ -24,8 +24,7 @@ async def test_a_call_that_got_no_place_is_tried_again() -> None:
     assert state.acquire(0.0, None, None) is None
     ctx = first_attempt()
     running = asyncio.ensure_future(call(REQUEST, ctx))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns()
     assert clock.slept == [0.5]
     state.in_flight -= 1
     clock.advance(0.5)

@@ -23,6 +23,7 @@ from carrick.policy.shedding import shedding, shedding_state
 from carrick.stacks import server_stack
 from carrick.stream import close
 from carrick.testing import FakeClock
+from tests.unit.calls import turns
 from tests.unit.streams import Item, item, items, numbers, streaming
 
 MOST_STEPS = 200
@@ -135,8 +136,7 @@ async def test_a_handled_call_that_is_cancelled_leaves_nothing(
         was_running = not call.done()
         call.cancel()
         await asyncio.wait([each for each in (call, other) if each is not None])
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns()
         assert call.cancelled() or not was_running, f"step {steps}"
         assert (handling.state.in_flight, handling.state.queued) == (0, 0), f"step {steps}: a place is lost"
         assert handling.claims.held == 0, f"step {steps}: a claim is held"

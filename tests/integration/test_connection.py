@@ -12,9 +12,9 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from carrick.rpc.connection import Connection
+from tests.integration.serving import PATIENCE, until
 
 METHOD = b"/a.B/C"
-PATIENCE = 5.0
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 
@@ -55,12 +55,6 @@ class Hanging:
         finally:
             self.ended.set()
         raise AssertionError
-
-
-async def until(event: asyncio.Event) -> None:
-    """Wait for what must come."""
-    async with asyncio.timeout(PATIENCE):
-        await event.wait()
 
 
 async def test_request_metadata_and_deadline_arrive_and_the_answer_comes_back() -> None:

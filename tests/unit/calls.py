@@ -179,3 +179,9 @@ def half() -> float:
 def fixed(value: float) -> Callable[[], float]:
     """Return a source of one random number."""
     return lambda: value
+
+
+async def turns() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)

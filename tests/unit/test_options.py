@@ -34,6 +34,7 @@ _TIME = "must be a number of seconds above 0"
         (lambda: RetryOptions(max_attempts=101), "max_attempts must be 1 to 100, not 101"),
         (lambda: RetryOptions(replay_bytes=-1), "replay_bytes must be 0 or more, not -1"),
         (lambda: RetryOptions(initial_backoff=0), f"initial_backoff {_TIME}, not 0; write for example"),
+        (lambda: RetryOptions(max_backoff="1s"), f"max_backoff {_TIME}, not '1s'"),  # type: ignore[arg-type]
         (lambda: RetryOptions(max_backoff=-1.0), f"max_backoff {_TIME}, not -1.0"),
         (lambda: RetryOptions(initial_backoff=math.nan), f"initial_backoff {_TIME}, not nan"),
         (lambda: RetryOptions(max_backoff=math.inf), f"max_backoff {_TIME}, not inf"),
@@ -190,3 +191,26 @@ def test_an_override_for_what_is_no_method_is_refused(key: object) -> None:
     """It would hold for nothing, and nobody would notice."""
     with pytest.raises(ConfigurationError, match=r"a policy is given for .*, which is no method; give it for the"):
         override_for({PLAIN: MethodPolicy(), key: MethodPolicy()}, KEYED)
+
+
+def test_an_override_that_is_no_policy_is_refused() -> None:
+    """One part alone is not a policy."""
+    with pytest.raises(ConfigurationError, match=r"must be a MethodPolicy, or a mapping .*, not a RetryOptions; write"):
+        override_for(RetryOptions(), PLAIN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        MethodPolicy(shedding=SheddingOptions()),
+        MethodPolicy(rate_limit=RateLimitOptions()),
+        MethodPolicy(idempotency=IdempotencyOptions(key=KeyRule.REQUIRED)),
+    ],
+)
+def test_an_override_with_a_part_of_the_server_is_refused(policy: MethodPolicy) -> None:
+    """A client would do nothing with it, whether it is given for all methods or for one."""
+    for override in (policy, {KEYED: policy}):
+        with pytest.raises(
+            ConfigurationError, match=r"is the server's, .* does nothing with it; give it in the contract"
+        ):
+            override_for(override, PLAIN)

@@ -14,11 +14,12 @@ from carrick.options.load import (
     ThrottleOptions,
 )
 from carrick.options.policy import MethodPolicy, PolicyOverride, override_for
-from carrick.options.reply import OUTAGES, CacheOptions, FallbackOptions, IdempotencyOptions, KeyRule
+from carrick.options.reply import OUTAGES, OVERLOAD, CacheOptions, FallbackOptions, IdempotencyOptions, KeyRule
 from carrick.options.retry import HedgeOptions, RetryBudgetOptions, RetryOptions
 
 __all__ = [
     "OUTAGES",
+    "OVERLOAD",
     "BreakerOptions",
     "CacheOptions",
     "ConcurrencyOptions",

@@ -25,10 +25,10 @@ def require(condition: bool, message: str) -> None:
         raise ConfigurationError(message)
 
 
-def require_time(name: str, value: float, *, zero: bool = False) -> None:
-    """Refuse what is no time span; ``zero`` lets 0 pass."""
+def require_time(name: str, value: object, *, zero: bool = False) -> None:
+    """Refuse what is no time span, like a contract's "2s"; ``zero`` lets 0 pass."""
     require(
-        math.isfinite(value) and (value > 0 or (zero and value == 0)),
+        isinstance(value, (int, float)) and math.isfinite(value) and (value > 0 or (zero and value == 0)),
         f"{name} must be a number of seconds {'from 0 up' if zero else 'above 0'}, not {value!r}; "
         f"write for example {name}=0.5",
     )

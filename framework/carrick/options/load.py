@@ -125,7 +125,7 @@ class RateLimitOptions(Part):
     by: RateKey = RateKey.METHOD
     """What is counted together."""
     max_keys: int = 10_000
-    """Callers or tenants remembered; those that were quiet the longest are forgotten first."""
+    """Callers or tenants remembered; the one that has the least to wait for gives way to a new one."""
 
     def __post_init__(self) -> None:
         require(

@@ -45,6 +45,7 @@ class MethodPolicy:
     shedding: SheddingOptions | None = None
     rate_limit: RateLimitOptions | None = None
     idempotency: IdempotencyOptions | None = None
+    """Like the two before it the server's: from the contract; a client's or channel's policy with it is refused."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "attempt_timeout", "min_remaining"):
@@ -69,18 +70,38 @@ class MethodPolicy:
 PolicyOverride: TypeAlias = MethodPolicy | Mapping[Any, MethodPolicy]
 """A policy for all methods of a client or channel, or one for each of some methods, by their ``MethodSpec``."""
 
+_SERVER_PARTS = ("shedding", "rate_limit", "idempotency")
+
 
 def override_for(override: PolicyOverride | None, method: object) -> MethodPolicy | None:
     """Return what an override has for a method, given as its ``MethodSpec``.
 
-    Raises ``ConfigurationError`` for a key that is none: it would silently hold for nothing.
+    Raises ``ConfigurationError`` for what would silently hold for nothing: a key that is no method, a server's part.
     """
-    if override is None or isinstance(override, MethodPolicy):
+    if override is None:
+        return None
+    if isinstance(override, MethodPolicy):
+        _refuse_server_parts(override)
         return override
-    for key in override:
+    if not isinstance(override, Mapping):
+        raise ConfigurationError(
+            f"a policy must be a MethodPolicy, or a mapping from methods to them, not a {type(override).__name__}; "
+            "write for example MethodPolicy(retry=RetryOptions(max_attempts=2))"
+        )
+    for key, policy in override.items():
+        _refuse_server_parts(policy)
         if not isinstance(key, type(method)):
             raise ConfigurationError(
                 f"a policy is given for {key!r}, which is no method; give it for the constant of a generated module, "
                 "like {PLACE_ORDER: MethodPolicy(timeout=1.0)}"
             )
     return override.get(method)
+
+
+def _refuse_server_parts(policy: MethodPolicy) -> None:
+    part = next((name for name in _SERVER_PARTS if getattr(policy, name)), None)
+    if part is not None:
+        raise ConfigurationError(
+            f"{part} is the server's, and a client's or channel's policy does nothing with it; "
+            f"give it in the contract{', or as Server(shedding=...)' if part == 'shedding' else ''}"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from carrick.errors import CarrickError, Code
 from carrick.options._checks import Part, require, require_codes, require_time
 
-__all__ = ["OUTAGES", "CacheOptions", "FallbackOptions", "IdempotencyOptions", "KeyRule"]
+__all__ = ["OUTAGES", "OVERLOAD", "CacheOptions", "FallbackOptions", "IdempotencyOptions", "KeyRule"]
 
 OUTAGES = frozenset(
     {
@@ -21,6 +21,14 @@ OUTAGES = frozenset(
     }
 )
 """Statuses that speak against the peer or the way to it. Any other is an answer."""
+
+OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+"""Statuses that say a service did not accept a call.
+
+It shed the call (``RESOURCE_EXHAUSTED``), it could not be reached or was turning callers away (``UNAVAILABLE``), or it
+was too busy to answer in time (``DEADLINE_EXCEEDED``). Any other status took a handler's work to find out; even where
+it speaks of a fault, like ``INTERNAL``, sending less does not mend it: that is a breaker's business.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

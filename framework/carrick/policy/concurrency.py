@@ -11,14 +11,14 @@ from carrick.context import Context
 from carrick.errors import CarrickError, Code, DeadlineError, RejectedError
 from carrick.method import MethodKind
 from carrick.observe import LimitReached, Observer
-from carrick.options import OUTAGES, ConcurrencyOptions, Priority
+from carrick.options import OUTAGES, OVERLOAD, ConcurrencyOptions, Priority
 from carrick.policy.gradient import GradientLimit
 from carrick.service import Filter, Service
 from carrick.stream import Concluding
 
 __all__ = [
-    "DROPS",
     "ConcurrencyState",
+    "Held",
     "Outcome",
     "Refusal",
     "Waiter",
@@ -28,9 +28,6 @@ __all__ = [
     "outcome_of",
     "turn",
 ]
-
-DROPS = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
-"""Statuses that say of a call that it was too much."""
 
 _CRITICAL, _DEFAULT = Priority.CRITICAL, Priority.DEFAULT  # looking them up in the Enum costs more than the comparison
 _UNARY = MethodKind.UNARY
@@ -247,7 +244,7 @@ def outcome_of(error: BaseException, ctx: Context, now: float, began: float) -> 
     if isinstance(error, CarrickError):
         if error.attempt is not None and not error.attempt.sent:
             return Outcome.SILENT
-        if error.code in DROPS:
+        if error.code in OVERLOAD:
             return Outcome.DROPPED
         return Outcome.SILENT if error.code in OUTAGES else Outcome.ANSWERED
     late = isinstance(error, asyncio.CancelledError) and ctx.deadline is not None
@@ -257,6 +254,7 @@ def outcome_of(error: BaseException, ctx: Context, now: float, began: float) -> 
 
 
 Held = Callable[[Any, Context, Service, float], Awaitable[Any]]
+"""Calls a service with a request, in a context, with a place that is held since a time."""
 
 
 def hold(state: ConcurrencyState, clock: Clock) -> Held:

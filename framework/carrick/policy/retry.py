@@ -10,7 +10,7 @@ from typing import Any
 
 from tenacity import RetryCallState, stop_after_attempt, wait_exponential
 
-from carrick.allowance import RetryAllowance, parse_allowance
+from carrick.allowance import RETRIES_LEFT, RetryAllowance, parse_allowance
 from carrick.clock import Clock
 from carrick.context import Attempt, AttemptKind, Context, Metadata
 from carrick.errors import CarrickError, Code, DeadlineError, RejectedError
@@ -20,10 +20,9 @@ from carrick.policy.budget import RetryBudget
 from carrick.policy.replay import Replay
 from carrick.service import Filter, Service
 
-__all__ = ["PUSHBACK", "RETRIES_LEFT", "RetryPlan", "RetryRefused", "pushback", "repeatable", "retry"]
+__all__ = ["PUSHBACK", "RetryPlan", "RetryRefused", "pushback", "repeatable", "retry"]
 
 PUSHBACK = "grpc-retry-pushback-ms"
-RETRIES_LEFT = "x-carrick-retry-budget"
 
 
 @dataclass(frozen=True, slots=True)

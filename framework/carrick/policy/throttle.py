@@ -11,19 +11,11 @@ from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import CarrickError, Code, RejectedError
 from carrick.observe import CallThrottled, Observer
-from carrick.options import ThrottleOptions
+from carrick.options import OVERLOAD, ThrottleOptions
 from carrick.policy.window import SlidingCounts
 from carrick.service import Filter, Service
 
-__all__ = ["MOST_REFUSED", "OVERLOAD", "Demand", "ThrottleState", "throttle"]
-
-OVERLOAD = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-"""Statuses that say a service did not accept a call.
-
-It shed the call (``RESOURCE_EXHAUSTED``), it could not be reached or was turning callers away (``UNAVAILABLE``), or it
-was too busy to answer in time (``DEADLINE_EXCEEDED``). Any other status took a handler's work to find out; even where
-it speaks of a fault, like ``INTERNAL``, sending less does not mend it: that is a breaker's business.
-"""
+__all__ = ["MOST_REFUSED", "Demand", "ThrottleState", "throttle"]
 
 MOST_REFUSED = 0.9
 """The greatest probability of a refusal: one call in ten finds out whether the service is well again.

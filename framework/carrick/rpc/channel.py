@@ -42,9 +42,10 @@ class Channel:
 
     Make one a target and share it; close it, or use it as a context manager. It belongs to the event loop of its first
     call. ``policy`` takes the place of the contracts' for all clients on the channel, part by part; a mapping does for
-    single methods. ``uniform`` gives the random numbers for jitter and balancing, from 0 up to 1. A response has
-    at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a larger one is a ``TransportError`` with
-    ``RESOURCE_EXHAUSTED``. ``connect`` makes what takes the place of a connection to a target, as fakes in tests do.
+    single methods. ``observe`` is told what the policies do. ``uniform`` gives the random numbers for jitter and
+    balancing, from 0 up to 1. A response has at most ``max_message_bytes``, its metadata ``max_metadata_bytes``; a
+    larger one is a ``TransportError`` with ``RESOURCE_EXHAUSTED``. ``connect`` makes what takes the place of a
+    connection to a target, as fakes in tests do.
     """
 
     def __init__(
@@ -76,7 +77,10 @@ class Channel:
         self._throttles: dict[str, ThrottleState] = {}
 
     def unary(self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None) -> UnaryCall[Req, Res]:
-        """Build the stack of a unary method. Clients of one channel share breakers, and budgets of a service."""
+        """Build the stack of a unary method. Clients of one channel share breakers, limits, budgets and throttles.
+
+        Their options are those of the client made first.
+        """
         return UnaryCall(*self._bind(method, policy, MethodKind.UNARY), DEFAULT_TIMEOUT, self._clock)
 
     def client_stream(
@@ -100,13 +104,13 @@ class Channel:
     def breaker(self, method: MethodSpec[Any, Any], target: str | None = None) -> BreakerState | None:
         """Return the state of a bound method's breaker, to read or to change by hand; None when it has none.
 
-        It is that of ``target``, or of the channel's first.
+        It is that of ``target``, or of the channel's first. Raises ``ConfigurationError`` for a target that it lacks.
         """
-        return self._breakers.get((method, target or self.targets[0]))
+        return self._breakers.get((method, self._known(target)))
 
     def limit(self, method: MethodSpec[Any, Any], target: str | None = None) -> ConcurrencyState | None:
-        """Return the state of the limit of a bound method's calls to a target, or the first; None when it has none."""
-        return self._limits.get((method, target or self.targets[0]))
+        """Return the state of the limit of a bound method's calls, as :meth:`breaker` does."""
+        return self._limits.get((method, self._known(target)))
 
     def retry_budget(self, service: str) -> RetryBudget | None:
         """Return the budget of retries and hedges of a service, by its full name; None when no method has any."""
@@ -128,6 +132,13 @@ class Channel:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _known(self, target: str | None) -> str:
+        if target is None:
+            return self.targets[0]
+        if target not in self.targets:
+            raise ConfigurationError(f"{target} is no target of this channel; it has {', '.join(self.targets)}")
+        return target
 
     def _bind(
         self, method: MethodSpec[Req, Res], override: PolicyOverride | None, kind: MethodKind

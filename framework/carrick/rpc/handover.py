@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from carrick.rpc.loop_thread import LoopThread
 from carrick.stream import copied
 
-__all__ = ["Handover"]
+__all__ = ["Handover", "ThreadedHandover"]
 
 T = TypeVar("T", bound=Message)
 

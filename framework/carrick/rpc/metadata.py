@@ -6,7 +6,7 @@ from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from carrick.allowance import RetryAllowance, parse_allowance
+from carrick.allowance import RETRIES_LEFT, RetryAllowance, parse_allowance
 from carrick.context import AttemptKind, Call, Context, Metadata
 from carrick.errors import CarrickError, Code
 from carrick.ids import MAX_ID_LENGTH, accepted_id
@@ -24,11 +24,10 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 PRIORITY = "x-carrick-priority"
 TENANT = "x-carrick-tenant"
-RETRY_BUDGET = "x-carrick-retry-budget"
 
 _PRIORITIES: dict[Any, Priority] = {each.value: each for each in Priority}
 _OURS = frozenset(
-    {CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, PRIORITY, TENANT, RETRY_BUDGET, "user-agent"}
+    {CORRELATION, CAUSATION, KEY, ATTEMPT, TRACEPARENT, TRACESTATE, PRIORITY, TENANT, RETRIES_LEFT, "user-agent"}
 )
 
 _MAX_CAUSES = 10
@@ -58,7 +57,7 @@ def metadata_for(ctx: Context) -> Metadata:
     if ctx.tenant is not None:
         pairs.append((TENANT, ctx.tenant))
     if ctx.call.allowance is not None:
-        pairs.append((RETRY_BUDGET, str(ctx.call.allowance.left)))
+        pairs.append((RETRIES_LEFT, str(ctx.call.allowance.left)))
     if not ctx.metadata:
         return tuple(pairs)
     check_metadata(ctx.metadata)
@@ -82,7 +81,7 @@ def context_from(
     words = dict(pairs)
     key = _accepted_key(words[KEY], pairs) if KEY in words else None
     call = Call()
-    if (allowed := parse_allowance(words.get(RETRY_BUDGET))) is not None:
+    if (allowed := parse_allowance(words.get(RETRIES_LEFT))) is not None:
         call.allowance = RetryAllowance(allowed, inherited=True)
     return Context(
         method,
@@ -106,7 +105,7 @@ def retries_left(error: BaseException) -> Metadata:
         if cause is None:
             break
         if isinstance(cause, CarrickError) and cause.attempt is not None and cause.attempt.retries_left is not None:
-            return ((RETRY_BUDGET, str(cause.attempt.retries_left)),)
+            return ((RETRIES_LEFT, str(cause.attempt.retries_left)),)
         cause = cause.__cause__ or cause.__context__
     return ()
 

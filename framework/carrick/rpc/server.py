@@ -66,8 +66,9 @@ class Server:
     have expired are removed from it. ``filters`` are the user's own, and stand before idempotency, so that who may not
     call is not answered from a record either. ``shedding`` bounds the calls that are handled at once, of all methods
     together, and turns the least important away first; health checks and reflection are not counted and never turned
-    away. ``uniform`` gives the random numbers for jitter, from 0 up to 1. Each of ``resources`` has a name in health,
-    ``resource/database``, that turns NOT_SERVING while it is degraded; the server stays SERVING.
+    away. ``observe`` is told what is turned away. ``uniform`` gives the random numbers for jitter, from 0 up to 1. Each
+    of ``resources`` has a name in health, ``resource/database``, that turns NOT_SERVING while it is degraded; the
+    server stays SERVING.
 
     A request or response has at most ``max_message_bytes``, and what comes in as metadata with a call at most
     ``max_metadata_bytes``, names and 32 bytes for each included. What is larger ends with ``RESOURCE_EXHAUSTED``.

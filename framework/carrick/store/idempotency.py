@@ -1,4 +1,4 @@
-"""Idempotency records: who may execute a keyed call, and what it was complete with."""
+"""Idempotency records: who may execute a keyed call, and what it was answered with."""
 
 import asyncio
 from contextlib import suppress

@@ -13,7 +13,7 @@ from carrick.policy.cache import ReplyStore, cache, request_key
 from carrick.service import stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse
-from tests.unit.calls import READ, Seen
+from tests.unit.calls import READ, Seen, turns
 
 ASKED = GetOrderRequest(order_id="o-1")
 
@@ -68,12 +68,6 @@ class Cached:
         reply = await self.service(GetOrderRequest(order_id=order_id), ctx or context())
         assert reply.order_id == order_id
         return int(reply.total)
-
-
-async def turns() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_a_reply_is_answered_with_until_it_is_too_old() -> None:

@@ -11,7 +11,7 @@ from carrick.observe import LimitReached
 from carrick.policy.concurrency import ConcurrencyState, Outcome, Waiter, concurrency, outcome_of
 from carrick.service import stack
 from carrick.testing import FakeClock
-from tests.unit.calls import PLAIN, REPLY, REQUEST, Hanging, Scripted, Seen, first_attempt
+from tests.unit.calls import PLAIN, REPLY, REQUEST, Hanging, Scripted, Seen, first_attempt, turns
 from tests.unit.streams import item, items, numbers, streaming
 
 WATCH = streaming(MethodKind.SERVER_STREAM)
@@ -77,18 +77,12 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def test_a_call_above_the_limit_is_never_sent() -> None:
     """It is rejected with its attempt, so that retry knows, and observed."""
     gate = Gate()
     setup = Setup(gate)
     running = setup.start()
-    await settle()
+    await turns()
     ctx = first_attempt()
     with pytest.raises(RejectedError, match="1 calls to here are under way, and none may wait") as caught:
         await setup.call(REQUEST, ctx)
@@ -128,11 +122,11 @@ async def test_a_waiting_call_goes_ahead_when_another_ends() -> None:
     gate = Gate()
     setup = Setup(gate, max_queued=1)
     first, second = setup.start(), setup.start()
-    await settle()
+    await turns()
     assert len(gate.contexts) == 1
     gate.open()
     assert await first == REPLY
-    await settle()
+    await turns()
     gate.open()
     assert await second == REPLY
     assert setup.clock.slept == []
@@ -153,7 +147,7 @@ async def test_a_waiting_call_is_refused_at_its_deadline() -> None:
     gate = Gate()
     setup = Setup(gate, max_queued=1)
     running, waiting = setup.start(), setup.start(setup.within(1.0))
-    await settle()
+    await turns()
     setup.clock.advance(1.0)
     with pytest.raises(DeadlineError, match="its deadline passed while it waited"):
         await waiting
@@ -174,7 +168,7 @@ async def test_an_attempts_deadline_counts_too() -> None:
     assert ctx.attempt is not None
     ctx.attempt.deadline = setup.clock.monotonic() + 1.0
     waiting = setup.start(ctx)
-    await settle()
+    await turns()
     setup.clock.advance(1.0)
     with pytest.raises(RejectedError, match="too late"):
         await waiting
@@ -188,13 +182,13 @@ async def test_a_place_that_comes_too_late_is_passed_on() -> None:
     setup = Setup(gate, max_queued=2)
     running = setup.start()
     late, following = setup.start(setup.within(1.0)), setup.start(setup.within(5.0))
-    await settle()
+    await turns()
     setup.state.meanwhile = lambda: setup.clock.advance(2.0)
     gate.open()
     with pytest.raises(DeadlineError):
         await late
     assert await running == REPLY
-    await settle()
+    await turns()
     gate.open()
     assert await following == REPLY
     assert len(gate.contexts) == 2
@@ -206,14 +200,14 @@ async def test_a_cancelled_waiter_leaves_the_queue() -> None:
     gate = Gate()
     setup = Setup(gate, max_queued=2)
     running, cancelled, following = setup.start(), setup.start(setup.within(9.0)), setup.start(setup.within(9.0))
-    await settle()
+    await turns()
     cancelled.cancel()
     await asyncio.wait((cancelled,))
     assert cancelled.cancelled()
     assert setup.state.queued == 1
     gate.open()
     await running
-    await settle()
+    await turns()
     gate.open()
     assert await following == REPLY
     assert setup.state.in_flight == 0
@@ -224,12 +218,12 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_admission_passes_its_plac
     gate = Gate()
     setup = Setup(gate, max_queued=2)
     running, cancelled, following = setup.start(), setup.start(setup.within(9.0)), setup.start()
-    await settle()
+    await turns()
     setup.state.meanwhile = cancelled.cancel
     gate.open()
     await asyncio.wait((cancelled, running))
     assert cancelled.cancelled()
-    await settle()
+    await turns()
     assert len(gate.contexts) == 2
     gate.open()
     assert await following == REPLY
@@ -242,11 +236,11 @@ async def test_waiting_leaves_no_timer_behind() -> None:
     setup = Setup(gate, max_queued=1)
     tasks = asyncio.all_tasks()
     calls = [setup.start(), setup.start(setup.within(9.0))]
-    await settle()
+    await turns()
     for call in calls:
         gate.open()
         await call
-        await settle()
+        await turns()
     assert asyncio.all_tasks() == tasks
 
 
@@ -255,14 +249,14 @@ async def test_a_displaced_waiter_is_told() -> None:
     gate = Gate()
     setup = Setup(gate, max_queued=1)
     running, sheddable = setup.start(), setup.start(setup.within(9.0, Priority.SHEDDABLE))
-    await settle()
+    await turns()
     critical = setup.start(setup.within(9.0, Priority.CRITICAL))
     with pytest.raises(RejectedError, match="no more may wait"):
         await sheddable
     for call in (running, critical):
         gate.open()
         assert await call == REPLY
-        await settle()
+        await turns()
 
 
 async def watching(request: Any, ctx: Context) -> AsyncIterator[Any]:

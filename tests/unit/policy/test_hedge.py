@@ -26,7 +26,7 @@ from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import PUSHBACK
 from carrick.service import stack
 from carrick.testing import FakeClock
-from tests.unit.calls import KEYED, PLAIN, REPEATABLE, REPLY, REQUEST, Seen, first_attempt
+from tests.unit.calls import KEYED, PLAIN, REPEATABLE, REPLY, REQUEST, Seen, first_attempt, turns
 from tests.unit.streams import Item, item, items, numbers, streaming
 
 WATCH = streaming(MethodKind.SERVER_STREAM, idempotency=IdempotencyLevel.IDEMPOTENT)
@@ -92,12 +92,6 @@ class Hedged:
         await turns()
         self.clock.advance(seconds)
         await turns()
-
-
-async def turns() -> None:
-    """Let every task go as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_an_answer_in_time_is_not_hedged() -> None:

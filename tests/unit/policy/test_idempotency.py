@@ -30,7 +30,7 @@ from carrick.policy.retry import PUSHBACK
 from carrick.service import stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import OrderLine, PlaceOrderRequest, PlaceOrderResponse
-from tests.unit.calls import KEYED, OPTIONALLY_KEYED, REPLY, REQUEST, Hanging, Scripted, method
+from tests.unit.calls import KEYED, OPTIONALLY_KEYED, REPLY, REQUEST, Hanging, Scripted, method, turns
 
 REPEATING = method(
     "Repeating",
@@ -372,16 +372,16 @@ async def test_a_claim_is_renewed_while_its_handler_runs(deadline: float | None,
     records, hanging, clock = _Records(), Hanging(), FakeClock(start=100.0)
     call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx(deadline=deadline)))
     await hanging.entered.wait()
-    await _turns()
+    await turns()
     for _ in range(2):
         clock.advance(7.5)
-        await _turns()
+        await turns()
     assert records.renewed == renewals
 
     call.cancel()
     await asyncio.wait((call,))
     clock.advance(7.5)
-    await _turns()
+    await turns()
     assert records.renewed == renewals
 
 
@@ -390,11 +390,11 @@ async def test_a_claim_that_was_taken_over_is_not_renewed_any_more() -> None:
     records, hanging, clock = _Records(), Hanging(), FakeClock()
     call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx()))
     await hanging.entered.wait()
-    await _turns()
+    await turns()
     records.held["k"] = (b"", Claim(KEYED, "k", "another's"))
     for _ in range(3):
         clock.advance(7.5)
-        await _turns()
+        await turns()
     assert len(records.renewed) == 1
     call.cancel()
     await asyncio.wait((call,))
@@ -405,23 +405,18 @@ async def test_a_renewal_that_fails_is_logged_and_tried_again(caplog: pytest.Log
     records, hanging, clock = _Records(), Hanging(), FakeClock()
     call = asyncio.ensure_future(_stack(records, hanging, clock)(REQUEST, _ctx()))
     await hanging.entered.wait()
-    await _turns()
+    await turns()
     records.error = StoreError(Code.UNAVAILABLE, "locked")
     with caplog.at_level(logging.WARNING, "carrick.idempotency"):
         clock.advance(7.5)
-        await _turns()
+        await turns()
     records.error = None
     clock.advance(7.5)
-    await _turns()
+    await turns()
     assert caplog.messages == ["claim of test.v1.Tests/Keyed was not renewed: UNAVAILABLE: locked"]
     assert len(records.renewed) == 2
     call.cancel()
     await asyncio.wait((call,))
-
-
-async def _turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_an_error_that_the_contract_repeats_is_recorded() -> None:
@@ -538,7 +533,7 @@ async def test_cancelling_while_an_error_is_recorded_does_not_stop_it() -> None:
     call = asyncio.ensure_future(_stack(records, Scripted(REFUSED))(REQUEST, _ctx(of=REPEATING)))
     await records.releasing.wait()
     call.cancel()
-    await _turns()
+    await turns()
     assert not call.done()
     records.may_release.set()
     await asyncio.wait((call,))

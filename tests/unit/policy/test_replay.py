@@ -8,6 +8,7 @@ import pytest
 
 from carrick import CarrickError, Code
 from carrick.policy.replay import Replay
+from tests.unit.calls import turns
 from tests.unit.streams import Item, item, items, numbers
 
 LIMIT = 10_000
@@ -37,12 +38,6 @@ class Source:
 async def some(requests: AsyncIterator[Item], count: int) -> list[int]:
     """Return the numbers of the first ``count`` requests."""
     return [(await anext(requests)).total for _ in range(count)]
-
-
-async def turns() -> None:
-    """Let every other task go as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_each_pass_begins_with_the_first_request() -> None:

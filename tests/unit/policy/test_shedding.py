@@ -14,8 +14,8 @@ from carrick.policy.retry import pushback
 from carrick.policy.shedding import SHARES, shedding, shedding_state
 from carrick.service import stack
 from carrick.testing import FakeClock
-from tests.unit.calls import PLAIN, REPLY, REQUEST, Scripted, Seen
-from tests.unit.policy.test_concurrency import Gate, settle, watching
+from tests.unit.calls import PLAIN, REPLY, REQUEST, Scripted, Seen, turns
+from tests.unit.policy.test_concurrency import Gate, watching
 from tests.unit.streams import numbers, streaming
 
 CRITICAL, DEFAULT, SHEDDABLE = Priority.CRITICAL, Priority.DEFAULT, Priority.SHEDDABLE
@@ -64,13 +64,13 @@ async def test_the_least_important_are_turned_away_first() -> None:
     gate = Gate()
     setup = Setup(gate, limit=10)
     running = [setup.start() for _ in range(7)]
-    await settle()
+    await turns()
     await setup.refused(SHEDDABLE)
     running += [setup.start(DEFAULT), setup.start()]
-    await settle()
+    await turns()
     await setup.refused()
     running.append(setup.start(CRITICAL))
-    await settle()
+    await turns()
     await setup.refused(CRITICAL)
     assert setup.seen.observations == [
         CallShed(method=PLAIN.full_name, priority=priority, reason="limit")
@@ -86,7 +86,7 @@ async def test_who_is_turned_away_is_told_why() -> None:
     """A program finds the reason in the ErrorInfo, a person in the message."""
     setup = Setup(Gate(), limit=1)
     running = setup.start()
-    await settle()
+    await turns()
     with pytest.raises(RejectedError, match="Plain was turned away by an overloaded server: all places") as caught:
         await setup.call(REQUEST, setup.context(SHEDDABLE))
     assert caught.value.details[0] == ErrorInfo(
@@ -105,7 +105,7 @@ async def test_those_turned_away_come_back_at_different_times(held: float, chanc
     setup.state.acquire(0.0, None, None)
     setup.state.released(held, 0.0, Outcome.SILENT)
     running = setup.start()
-    await settle()
+    await turns()
     assert await setup.refused() == pytest.approx(wait, abs=0.001)
     running.cancel()
     await asyncio.wait((running,))
@@ -116,7 +116,7 @@ async def test_a_call_waits_no_longer_than_it_may() -> None:
     gate = Gate()
     setup = Setup(gate, limit=1, max_queued=1, max_queue_time=0.1)
     running, waiting = setup.start(), setup.start()
-    await settle()
+    await turns()
     await setup.refused()
     setup.clock.advance(0.1)
     with pytest.raises(RejectedError, match="its turn would have come too late"):
@@ -132,7 +132,7 @@ async def test_work_that_expired_in_the_queue_is_refused() -> None:
     gate = Gate()
     setup = Setup(gate, limit=1, max_queued=1, max_queue_time=5.0)
     running, waiting = setup.start(), setup.start(seconds=0.2)
-    await settle()
+    await turns()
     setup.clock.advance(0.3)
     with pytest.raises(DeadlineError, match="was not begun"):
         await waiting
@@ -147,7 +147,7 @@ async def test_the_more_important_call_goes_first() -> None:
     setup = Setup(gate, limit=1, max_queued=3, max_queue_time=5.0)
     calls = [setup.start(each) for each in (None, SHEDDABLE, None, CRITICAL)]
     for _ in calls:
-        await settle()
+        await turns()
         gate.open()
     await asyncio.gather(*calls)
     assert [ctx.priority for ctx in gate.contexts] == [None, CRITICAL, None, SHEDDABLE]

@@ -22,9 +22,10 @@ from carrick import (
     stack,
 )
 from carrick.observe import CallThrottled
+from carrick.options import OVERLOAD
 from carrick.policy.breaker import BreakerState, breaker
 from carrick.policy.retry import retry
-from carrick.policy.throttle import MOST_REFUSED, OVERLOAD, ThrottleState, throttle
+from carrick.policy.throttle import MOST_REFUSED, ThrottleState, throttle
 from carrick.stream import Concluding
 from carrick.testing import FakeClock
 from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Hanging, Scripted, Seen, first_attempt, fixed, half

@@ -287,6 +287,14 @@ def test_every_target_has_its_own_breaker() -> None:
     assert first is not second
 
 
+def test_the_state_of_a_target_that_is_none_is_refused() -> None:
+    """A slip in its name would look like a method without a breaker."""
+    channel = Channel(["host:1", "host:2"])
+    for state in (channel.breaker, channel.limit):
+        with pytest.raises(ConfigurationError, match="host:3 is no target of this channel; it has host:1, host:2"):
+            state(PLAIN, "host:3")
+
+
 def test_methods_of_a_service_share_a_retry_budget() -> None:
     """It is there wherever there are retries, unless it is switched off."""
     channel = Channel("host:1")

@@ -15,8 +15,8 @@ from carrick import (
     RemoteError,
     Trace,
 )
-from carrick.allowance import RetryAllowance
-from carrick.rpc.metadata import PRIORITY, RETRY_BUDGET, context_from, metadata_for, retries_left
+from carrick.allowance import RETRIES_LEFT, RetryAllowance
+from carrick.rpc.metadata import PRIORITY, context_from, metadata_for, retries_left
 from tests.unit.calls import KEYED, PLAIN, first_attempt, method
 
 _TRACE = Trace("a" * 32, "b" * 16, sampled=True)
@@ -178,10 +178,10 @@ def test_a_priority_that_is_none_is_not_taken(value: str, expected: Priority | N
 
 def test_what_the_calls_above_allow_is_read() -> None:
     """It bounds hedges too, since it comes from above; nonsense is nothing."""
-    allowance = context_from(PLAIN, ((RETRY_BUDGET, "2"),), deadline=None, peer="p").call.allowance
+    allowance = context_from(PLAIN, ((RETRIES_LEFT, "2"),), deadline=None, peer="p").call.allowance
     assert allowance is not None
     assert (allowance.left, allowance.inherited) == (2, True)
-    assert context_from(PLAIN, ((RETRY_BUDGET, "-2"),), deadline=None, peer="p").call.allowance is None
+    assert context_from(PLAIN, ((RETRIES_LEFT, "-2"),), deadline=None, peer="p").call.allowance is None
 
 
 def test_the_retries_left_are_told_through_causes() -> None:
@@ -192,6 +192,6 @@ def test_the_retries_left_are_told_through_causes() -> None:
     own = CarrickError(Code.UNAVAILABLE, "mine")
     assert retries_left(own) == ()
     own.__cause__ = below
-    assert retries_left(own) == ((RETRY_BUDGET, "1"),)
+    assert retries_left(own) == ((RETRIES_LEFT, "1"),)
     own.__cause__ = own
     assert retries_left(own) == ()

@@ -25,7 +25,10 @@ class Order:
     """The flag without which the two have nothing to do with each other."""
 
 
-_TIMEOUTS = Order("timeout", None, "attempt_timeout", None, times=True)
+_TIMEOUTS = (
+    Order("timeout", None, "attempt_timeout", None, times=True),
+    Order("timeout", None, "min_remaining", None, times=True),  # else no call is ever sent
+)
 
 ORDERS: dict[str, tuple[Order, ...]] = {
     "retry": (Order("max_backoff", 1.0, "initial_backoff", 0.05, times=True),),
@@ -47,7 +50,8 @@ _NEEDED = {
 
 def check(policy: Policy, errors: ContractErrors) -> None:
     """Report what is wrong, where the nearest of the fields in question is given. Parts switched off are let be."""
-    _check_order(_TIMEOUTS, policy.fields, errors)
+    for order in _TIMEOUTS:
+        _check_order(order, policy.fields, errors)
     for name, part in policy.parts.items():
         if part.enabled and part.sound:
             _check_part(name, part, errors)
