@@ -64,7 +64,7 @@ def client_stack(
     if repeats and budget:  # every call pays, those that fail too
         filters.append(pay_in(budget, clock=clock))
     if keeps:  # outside of what begins attempts
-        filters.append(keep_requests((policy.retry or RetryOptions()).replay_bytes))
+        filters.append(keep_requests((RetryOptions() if policy.retry is None else policy.retry).replay_bytes))
     if policy.retry:  # outside the balancer: another try may pick another endpoint
         filters.append(
             retry(policy.retry, budget=budget, elsewhere=elsewhere, clock=clock, uniform=uniform, observe=observe)

@@ -28,7 +28,7 @@ from carrick import (
     SheddingOptions,
 )
 from carrick.observe import CallShed, RateLimited
-from carrick.policy.retry import pushback
+from carrick.policy.pushback import pushback
 from carrick.rpc import Channel, Server
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from tests.integration.serving import PATIENCE, TALK, UPLOAD, WATCH

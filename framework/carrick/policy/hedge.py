@@ -14,9 +14,10 @@ from carrick.errors import CarrickError
 from carrick.observe import HedgeSent, Observer, RetryNotMade
 from carrick.options import OUTAGES, HedgeOptions
 from carrick.policy.budget import RetryBudget
+from carrick.policy.pushback import pushback
 from carrick.policy.quantile import SlidingQuantile
 from carrick.policy.replay import Replay
-from carrick.policy.retry import pushback, repeatable
+from carrick.policy.retry import repeatable
 from carrick.service import Filter, Service
 from carrick.stream import close
 

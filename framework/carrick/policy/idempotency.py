@@ -28,7 +28,7 @@ from carrick.context import Context
 from carrick.errors import CarrickError, Code, is_answer
 from carrick.ids import MAX_ID_LENGTH
 from carrick.method import MethodSpec
-from carrick.policy.retry import PUSHBACK
+from carrick.policy.pushback import PUSHBACK
 from carrick.service import Filter, Service
 
 __all__ = ["fingerprint", "idempotency"]

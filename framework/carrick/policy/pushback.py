@@ -1,15 +1,17 @@
-"""How a server turns a call away that it did not begin: with when to come back, for gRPC's retry and for programs."""
+"""Pushback: how a server that turns a call away says when to come back, and how a client reads it."""
 
 from math import ceil
 
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
-from carrick.context import Context
+from carrick.context import Context, Metadata
 from carrick.errors import Code, RejectedError
-from carrick.policy.retry import PUSHBACK
 
-__all__ = ["turned_away"]
+__all__ = ["PUSHBACK", "pushback", "turned_away"]
+
+PUSHBACK = "grpc-retry-pushback-ms"
+"""The trailer by which a server says when to come back (gRPC proposal A6)."""
 
 _DOMAIN = "carrick"
 _MAX_PUSHBACK_MS = 2**31 - 1  # what gRPC's core reads
@@ -29,3 +31,17 @@ def turned_away(ctx: Context, message: str, *, reason: str, wait: float, metadat
         message,
         [ErrorInfo(reason=reason, domain=_DOMAIN, metadata=metadata), RetryInfo(retry_delay=delay)],
     )
+
+
+def pushback(trailers: Metadata) -> float | None:
+    """Return the seconds that a server asks to wait, negative for "do not retry", or None when it asks nothing.
+
+    A value that is not a number means "do not retry" (gRPC proposal A6).
+    """
+    for name, value in trailers:
+        if name == PUSHBACK:
+            try:
+                return int(value) / 1000
+            except (ValueError, OverflowError):  # 400 digits are a number, and no float
+                return -1.0
+    return None

@@ -12,17 +12,16 @@ from tenacity import RetryCallState, stop_after_attempt, wait_exponential
 
 from carrick.allowance import RETRIES_LEFT, RetryAllowance, parse_allowance
 from carrick.clock import Clock
-from carrick.context import Attempt, AttemptKind, Context, Metadata
+from carrick.context import Attempt, AttemptKind, Context
 from carrick.errors import CarrickError, Code, DeadlineError, RejectedError
 from carrick.observe import Observer, RetryNotMade, RetryScheduled
 from carrick.options import RetryOptions
 from carrick.policy.budget import RetryBudget
+from carrick.policy.pushback import pushback
 from carrick.policy.replay import Replay
 from carrick.service import Filter, Service
 
-__all__ = ["PUSHBACK", "RetryPlan", "RetryRefused", "pushback", "repeatable", "retry"]
-
-PUSHBACK = "grpc-retry-pushback-ms"
+__all__ = ["RetryPlan", "RetryRefused", "repeatable", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +105,6 @@ class RetryPlan:
         if isinstance(error, RejectedError):
             return not attempt.sent
         return error.code is Code.RESOURCE_EXHAUSTED and pushback(attempt.trailers) is not None
-
-
-def pushback(trailers: Metadata) -> float | None:
-    """Return the seconds that a server asks to wait, negative for "do not retry", or None when it asks nothing.
-
-    A value that is not a number means "do not retry" (gRPC proposal A6).
-    """
-    for name, value in trailers:
-        if name == PUSHBACK:
-            try:
-                return int(value) / 1000
-            except (ValueError, OverflowError):  # 400 digits are a number, and no float
-                return -1.0
-    return None
 
 
 def repeatable(ctx: Context) -> bool:

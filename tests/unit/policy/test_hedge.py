@@ -22,8 +22,8 @@ from carrick.allowance import RetryAllowance
 from carrick.observe import HedgeSent, RetryNotMade
 from carrick.policy.budget import RetryBudget
 from carrick.policy.hedge import Lateness, hedge
+from carrick.policy.pushback import PUSHBACK
 from carrick.policy.replay import keep_requests, read_kept
-from carrick.policy.retry import PUSHBACK
 from carrick.service import stack
 from carrick.testing import FakeClock
 from tests.unit.calls import KEYED, PLAIN, REPEATABLE, REPLY, REQUEST, Seen, first_attempt, turns

@@ -26,7 +26,7 @@ from carrick import (
 )
 from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Refusal, Replay
 from carrick.policy.idempotency import fingerprint, idempotency
-from carrick.policy.retry import PUSHBACK
+from carrick.policy.pushback import PUSHBACK
 from carrick.service import stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import OrderLine, PlaceOrderRequest, PlaceOrderResponse

@@ -5,8 +5,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from carrick import Code, Context
-from carrick.policy.pushback import turned_away
-from carrick.policy.retry import PUSHBACK, pushback
+from carrick.policy.pushback import PUSHBACK, pushback, turned_away
 from tests.unit.calls import PLAIN
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from carrick import Code, Context, RateKey, RateLimitOptions, RejectedError
 from carrick.observe import RateLimited
+from carrick.policy.pushback import pushback
 from carrick.policy.rate_limit import RateLimitState, caller, rate_limit
-from carrick.policy.retry import pushback
 from carrick.service import stack
 from carrick.testing import FakeClock
 from tests.unit.calls import PLAIN, REPLY, REQUEST, Scripted, Seen

@@ -21,8 +21,9 @@ from carrick import (
 from carrick.allowance import RETRIES_LEFT, RetryAllowance
 from carrick.observe import RetryNotMade, RetryScheduled
 from carrick.policy.budget import RetryBudget
+from carrick.policy.pushback import PUSHBACK, pushback
 from carrick.policy.replay import keep_requests, read_kept
-from carrick.policy.retry import PUSHBACK, RetryPlan, RetryRefused, pushback, retry
+from carrick.policy.retry import RetryPlan, RetryRefused, retry
 from carrick.service import Filter, Service, stack
 from carrick.testing import FakeClock
 from tests.unit.calls import (

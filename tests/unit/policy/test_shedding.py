@@ -10,7 +10,7 @@ from carrick import Code, Context, DeadlineError, MethodKind, Priority, Rejected
 from carrick.observe import CallShed
 from carrick.policy.concurrency import Outcome
 from carrick.policy.lag import LoopLag
-from carrick.policy.retry import pushback
+from carrick.policy.pushback import pushback
 from carrick.policy.shedding import SHARES, shedding, shedding_state
 from carrick.service import stack
 from carrick.testing import FakeClock
