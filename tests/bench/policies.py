@@ -30,7 +30,6 @@ def main(
     for scenario in () if quick else scenarios.ALL:
         with console.status(f"simulating: {scenario.__doc__}"):
             figure = scenario()
-        rows += [row(figure.name, metric, "", [value]) for metric, value in figure.results.items()]
         ratios |= {f"{figure.name}_{metric}": round(value, 3) for metric, value in figure.results.items()}
         console.print(f"{figure.title}: {plot(figure, PLOTS)}")
     show(console, rows, ratios)
