@@ -140,17 +140,22 @@ class _Race:
     async def run(self) -> Any:
         """Return the first answer, or raise the last error. Nothing runs any more then."""
         try:
-            reply = await self._race()
+            reply = await self._raced()
             if self._hedges:
                 await finish(self._end())
         except BaseException:
             if self._hedges:
                 await finish(self._abandon())
             raise
+        return reply
+
+    async def _raced(self) -> Any:
+        """Race, and begin no more: not while the others are being ended either, which may take a while."""
+        try:
+            return await self._race()
         finally:
             if self.timer is not None:
                 self.timer.cancel()
-        return reply
 
     async def _race(self) -> Any:
         try:
@@ -208,8 +213,11 @@ class _Race:
         ctx.call.winner = ctx.attempt
 
     def _fail(self, error: CarrickError) -> None:
-        """Note an outage: the last one is raised when nothing else comes."""
-        if not self._decided:
+        """Note an outage: the last one is raised when nothing else comes, or the one that asks for no more attempts.
+
+        One that was never sent is raised when there is no other: it says nothing, and may be tried again for nothing.
+        """
+        if not self._decided and not self._stopped and (self._error is None or _sent(error)):
             self._error = error
         asked = pushback(error.attempt.trailers) if error.attempt is not None else None
         self._stopped = self._stopped or (asked is not None and asked < 0)
@@ -237,6 +245,10 @@ class _Race:
 def _may_be_outdone(error: BaseException) -> bool:
     """Say whether another attempt's answer would be better than this error."""
     return isinstance(error, CarrickError) and error.code in OUTAGES
+
+
+def _sent(error: CarrickError) -> bool:
+    return error.attempt is None or error.attempt.sent
 
 
 def _name(ctx: Context) -> str:

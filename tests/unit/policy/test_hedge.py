@@ -218,6 +218,53 @@ async def test_a_server_may_ask_for_no_more_attempts() -> None:
     assert await hedged.call == REPLY
 
 
+async def test_an_error_that_asks_for_no_retry_is_the_one_that_is_raised() -> None:
+    """Another one after it does not hide what the server asked for from retry."""
+    hedged = Hedged()
+    await hedged.after(1)
+    hedged.attempts.fails(0, Code.UNAVAILABLE, pushback="-1")
+    await turns()
+    hedged.attempts.fails(1, Code.UNAVAILABLE)
+    with pytest.raises(RemoteError, match="attempt 0"):
+        await hedged.call
+
+
+async def test_a_hedge_that_was_never_sent_does_not_hide_an_outage() -> None:
+    """Retry would else take the whole call for one that was never sent, and repeat it for nothing."""
+    hedged = Hedged()
+    await hedged.after(1)
+    hedged.attempts.fails(0, Code.UNAVAILABLE)
+    await turns()
+    unsent = hedged.attempts.contexts[1].attempt
+    assert unsent is not None
+    unsent.sent = False
+    hedged.attempts.fails(1, Code.UNAVAILABLE)
+    with pytest.raises(RemoteError, match="attempt 0"):
+        await hedged.call
+
+
+async def test_no_hedge_is_begun_while_the_others_are_being_cancelled() -> None:
+    """Nothing runs on after a cancelled call, however long its attempts take to end."""
+    begun, ended, go_on = [], [], asyncio.Event()
+
+    async def slow_to_end(request: Any, ctx: Context) -> Any:
+        begun.append(ctx)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if len(begun) > 1 and ctx is begun[1]:
+                await go_on.wait()
+            ended.append(ctx)
+
+    hedged = Hedged(max_hedges=2, service=slow_to_end)
+    await hedged.after(1)
+    hedged.call.cancel()
+    await hedged.after(1)
+    go_on.set()
+    await asyncio.wait((hedged.call,))
+    assert len(begun) == len(ended) == 2
+
+
 @pytest.mark.parametrize("of", [PLAIN, KEYED])
 async def test_what_must_not_be_executed_twice_is_not_hedged(of: Any) -> None:
     """Neither a method without idempotency, nor a call without its key."""
