@@ -201,7 +201,7 @@ class _Race:
             self._fail(error)
         elif not self._decided:
             self._decided, self._error = True, error
-        if self._decided and self._first_runs:
+        if self._decided and self._first_runs and self._interruption.when() is None:  # once: not when it is ending
             self._interruption.reschedule(asyncio.get_running_loop().time())
 
     def _answered(self, ctx: Context, reply: Any) -> None:

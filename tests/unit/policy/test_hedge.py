@@ -265,6 +265,32 @@ async def test_no_hedge_is_begun_while_the_others_are_being_cancelled() -> None:
     assert len(begun) == len(ended) == 2
 
 
+@pytest.mark.parametrize("code", [None, Code.UNAVAILABLE, Code.NOT_FOUND])
+async def test_a_hedge_may_end_while_the_first_attempt_is_being_cancelled(code: Code | None) -> None:
+    """It comes after the winner, and disturbs neither it nor the event loop."""
+    attempts, go_on, complaints = Attempts(), asyncio.Event(), list[Any]()
+
+    async def slow_to_end(request: Any, ctx: Context) -> Any:
+        try:
+            return await attempts(request, ctx)
+        except asyncio.CancelledError:
+            await go_on.wait()
+            raise
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, complaint: complaints.append(complaint))
+    hedged = Hedged(max_hedges=2, service=slow_to_end)
+    await hedged.after(1)
+    await hedged.after(1)
+    attempts.answers(1)
+    await turns()
+    attempts.answers(2) if code is None else attempts.fails(2, code)
+    await turns()
+    go_on.set()
+    assert await hedged.call == REPLY
+    assert hedged.ctx.call.winner is attempts.contexts[1].attempt
+    assert complaints == []
+
+
 @pytest.mark.parametrize("of", [PLAIN, KEYED])
 async def test_what_must_not_be_executed_twice_is_not_hedged(of: Any) -> None:
     """Neither a method without idempotency, nor a call without its key."""
