@@ -165,7 +165,7 @@ class _Race:
             if not self._interruption.expired():
                 raise
         except CarrickError as error:
-            if not _may_be_outdone(error):
+            if not self._decided and not _may_be_outdone(error):
                 raise
             self._fail(error)
         finally:

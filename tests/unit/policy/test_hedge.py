@@ -291,6 +291,23 @@ async def test_a_hedge_may_end_while_the_first_attempt_is_being_cancelled(code: 
     assert complaints == []
 
 
+async def test_an_answer_that_comes_with_the_interruption_is_one_too_many() -> None:
+    """A hedge has won by then, also where the first attempt ends with a status and not with its cancellation."""
+    attempts = Attempts()
+
+    async def ending_with_a_status(request: Any, ctx: Context) -> Any:
+        try:
+            return await attempts(request, ctx)
+        except asyncio.CancelledError:
+            raise RemoteError(Code.NOT_FOUND, "too late", attempt=ctx.attempt) from None
+
+    hedged = Hedged(service=ending_with_a_status)
+    await hedged.after(1)
+    attempts.answers(1)
+    assert await hedged.call == REPLY
+    assert hedged.ctx.call.winner is attempts.contexts[1].attempt
+
+
 @pytest.mark.parametrize("of", [PLAIN, KEYED])
 async def test_what_must_not_be_executed_twice_is_not_hedged(of: Any) -> None:
     """Neither a method without idempotency, nor a call without its key."""
