@@ -6,9 +6,10 @@ from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
+from carrick.errors import CarrickError
 from carrick.method import MethodSpec
 
-__all__ = ["Concluding", "Requests", "check_streamed", "close", "copied", "report"]
+__all__ = ["Concluding", "Requests", "RequestsFailedError", "check_streamed", "close", "copied", "report"]
 
 T = TypeVar("T")
 
@@ -39,24 +40,47 @@ def check_streamed(request: object, method: MethodSpec[Any, Any]) -> None:
 
 def report(error: BaseException, what: str) -> None:
     """Have the event loop report an error that nobody waits for, as it does when closing a generator fails."""
-    asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})
+    own = error.error if isinstance(error, RequestsFailedError) else error
+    asyncio.get_running_loop().call_exception_handler({"message": what, "exception": own})
+
+
+class RequestsFailedError(Exception):
+    """Carries the error of a call's own requests past the policies to its caller.
+
+    It is no answer: what another call failed with while it was read for this one says nothing of this one's peer, nor
+    whether this one was sent.
+    """
+
+    def __init__(self, error: CarrickError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Requests(Generic[T]):
     """The requests of a call on their way to who takes them, by iterating; that closes them too.
 
-    Where a call ends before anybody did, :meth:`close_untaken` does.
+    A ``CarrickError`` of theirs is raised as :class:`RequestsFailedError`. Where a call ends before anybody took them,
+    :meth:`close_untaken` closes them.
     """
 
-    __slots__ = ("_source", "_taken")
+    __slots__ = ("_iterator", "_source", "_taken")
 
     def __init__(self, source: AsyncIterable[T]) -> None:
         self._source = source
+        self._iterator: AsyncIterator[T] | None = None
         self._taken = False
 
-    def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> Self:
         self._taken = True
-        return aiter(self._source)
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            if self._iterator is None:
+                self._iterator = aiter(self._source)
+            return await self._iterator.__anext__()
+        except CarrickError as error:
+            raise RequestsFailedError(error) from error
 
     async def aclose(self) -> None:
         """Close the source."""

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from carrick import (
+    Attempt,
+    AttemptKind,
     BreakerOptions,
     Code,
     Context,
@@ -228,3 +230,26 @@ async def test_requests_go_on_after_the_first_response() -> None:
     call = fake_channel(fake, clock=FakeClock(autojump=True)).bidi_stream(RETRIED_TALK)
     assert await numbers(call(items(50))) == list(range(50))
     assert [len(each) for each in fake.requests] == [0, 50]
+
+
+@pytest.mark.parametrize("idempotency", [IdempotencyLevel.UNKNOWN, IdempotencyLevel.IDEMPOTENT])
+async def test_an_error_of_the_requests_is_no_answer(idempotency: IdempotencyLevel) -> None:
+    """What another call failed with while it was read for this one is neither retried nor counted, and is raised."""
+    upload = streaming(MethodKind.CLIENT_STREAM, idempotency=idempotency, policy=RETRIED)
+    fake = FakeClientStream(upload)
+    fake.returns(item(7))
+    channel = fake_channel(fake, clock=FakeClock(autojump=True))
+    refused = RejectedError(Code.UNAVAILABLE, "never sent", attempt=Attempt(1, AttemptKind.FIRST))
+
+    async def handed_on() -> AsyncIterator[Item]:
+        yield item(1)
+        raise refused
+
+    call = channel.client_stream(upload)
+    with pytest.raises(RejectedError) as raised:
+        await call(handed_on())
+    assert raised.value is refused
+    assert raised.value.__context__ is None
+    state = channel.breaker(upload)
+    assert state is not None
+    assert state.counts(0.0) == (0, 0, 0)

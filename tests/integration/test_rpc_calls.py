@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -107,6 +108,13 @@ async def test_a_call_is_answered() -> None:
     assert ctx.deadline is not None
     assert ctx.peer is not None
     assert ("x-extra", "1") in ctx.metadata
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300, 1e12])
+async def test_a_timeout_that_no_clock_holds_is_none(timeout: float) -> None:
+    """The core would end such a call at once."""
+    async with called(Orders(echo)) as client:
+        assert await client.get_order(ASK, timeout=timeout) == GetOrderResponse(order_id="1")
 
 
 async def test_an_error_carries_code_message_and_details() -> None:

@@ -194,6 +194,21 @@ async def test_only_what_is_repeatable_is_tried_again() -> None:
     assert guarded.seen.names == ["RetryNotMade", "RetryScheduled", "RetryScheduled"]
 
 
+async def test_what_a_peer_was_never_sent_may_still_have_been_begun() -> None:
+    """Another call's refusal inside of what is asked does not say that this was not done: it is not done again."""
+    asked = 0
+
+    async def half_done() -> None:
+        nonlocal asked
+        asked += 1
+        raise RejectedError(Code.UNAVAILABLE, "a peer's circuit is open", attempt=Attempt(1, AttemptKind.FIRST))
+
+    resource = Resource("database", retry=RetryOptions(), clock=FakeClock(autojump=True))
+    with pytest.raises(RejectedError, match="a peer's circuit"):
+        await resource.call(half_done)
+    assert asked == 1
+
+
 async def test_it_is_part_of_what_is_being_handled() -> None:
     """Retries end with the deadline of the call being handled."""
     guarded = _Guarded(retry=RetryOptions(initial_backoff=1.0))

@@ -56,8 +56,8 @@ def breaker(state: BreakerState, *, endpoint: str, clock: Clock, observe: Observ
             reply = await service(request, ctx)
         except CarrickError as error:
             now = monotonic()
-            if error.attempt is not None and not error.attempt.sent:
-                state.forgotten(permit)  # it never reached the endpoint
+            if error.attempt is None or not error.attempt.sent:
+                state.forgotten(permit)  # it is no answer: it never reached the endpoint, or did not come from there
             elif error.code in OUTAGES:
                 state.failed(permit, now, now - began)
             else:

@@ -1,6 +1,7 @@
 """Cache and coalescing on the client: an answer is asked for once, and given to all who ask for the same meanwhile."""
 
 import asyncio
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from carrick.clock import Clock
 from carrick.context import Context
 from carrick.errors import CarrickError, DeadlineError
 from carrick.observe import FallbackUsed, Observer
-from carrick.options import OUTAGES, CacheOptions
+from carrick.options import OUTAGES, CacheOptions, Priority
 from carrick.service import Filter, Service
 
 __all__ = ["ReplyStore", "cache", "request_key"]
@@ -73,10 +74,10 @@ def _size(reply: bytes) -> int:
 
 def request_key(request: Message, ctx: Context) -> bytes:
     """Return what is the same for the same request with the same metadata, for the same tenant (BLAKE2b)."""
-    digest = hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=32)
-    if ctx.metadata or ctx.tenant is not None:
-        digest.update(repr((ctx.tenant, sorted(ctx.metadata, key=repr))).encode())
-    return digest.digest()
+    whose = b""
+    if ctx.metadata or ctx.tenant is not None:  # apart from the request, whose bytes may end with any others
+        whose = hashlib.blake2b(repr((ctx.tenant, sorted(ctx.metadata, key=repr))).encode(), digest_size=32).digest()
+    return hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=32, key=whose).digest()
 
 
 class _Flight:
@@ -87,8 +88,8 @@ class _Flight:
         self._waiting = 0
         self.deadline = deadline
 
-    async def land(self, left: Callable[[], float | None], clock: Clock) -> bytes | None:
-        """Return the reply, or None when ``left()`` seconds, the waiting call's own, were over before it was there."""
+    async def land(self, left: Callable[[], float | None], clock: Clock) -> bool:
+        """Wait for the call's end; false when ``left()`` seconds, the waiting call's own, were over before."""
         self._waiting += 1
         try:
             return await self._within(left(), clock)
@@ -98,21 +99,39 @@ class _Flight:
                 self._call.cancel()
                 await finish(_ended(self._call))
 
-    async def _within(self, seconds: float | None, clock: Clock) -> bytes | None:
+    def reply(self) -> bytes:
+        """Return what the call ended with, or raise it: for who made it."""
+        return self._call.result()
+
+    def shared_reply(self) -> bytes:
+        """Return what the call ended with, or raise a copy of it, for who joined.
+
+        Raised in several tasks, one error would get the tracebacks and contexts of them all.
+        """
+        if not self._call.cancelled() and isinstance(error := self._call.exception(), CarrickError):
+            raise copy.copy(error) from error.__cause__
+        return self._call.result()
+
+    def heard(self) -> None:
+        """Take note of the call's error, which nobody may be left to hear of."""
+        if not self._call.cancelled():
+            self._call.exception()
+
+    async def _within(self, seconds: float | None, clock: Clock) -> bool:
         if seconds is None:
-            return await asyncio.shield(self._call)
+            await asyncio.wait((self._call,))
+            return True
         late = asyncio.timeout(None)
         loop = asyncio.get_running_loop()
         timer = clock.call_later(seconds, lambda: late.reschedule(loop.time()))
         try:
             async with late:
-                return await asyncio.shield(self._call)
+                await asyncio.wait((self._call,))
         except TimeoutError:
-            if not late.expired():
-                raise
-            return None
+            return False
         finally:
             timer.cancel()
+        return True
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
@@ -126,12 +145,13 @@ def cache(options: CacheOptions, *, clock: Clock, observe: Observer) -> Filter:
     """Make a filter that answers from earlier replies, and shares one call among those who ask for the same.
 
     A shared call is made with the context of who asked first, and goes on when that one is cancelled, until nobody
-    waits for it. Who has less time than the call waits no longer than its own deadline; who has more, makes a call of
-    its own when the shared one ran out of time. When a call fails with a status that speaks against the peer, a reply
-    stands in that is not older than ``ttl + stale_if_error``. Each caller gets a message of its own.
+    waits for it. Calls of one priority share: a less important one may be turned away for what it is. Who has less time
+    than the call waits no longer than its own deadline; who has more, makes a call of its own when the shared one ran
+    out of time. When a call fails with a status that speaks against the peer, a reply stands in that is not older than
+    ``ttl + stale_if_error``. Each caller gets a message, or an error, of its own.
     """
     store = ReplyStore(options.max_bytes if options.ttl or options.stale_if_error else 0)
-    flights: dict[bytes, _Flight] = {}
+    flights: dict[tuple[bytes, Priority | None], _Flight] = {}
 
     async def cached(request: Any, ctx: Context, service: Service) -> Any:
         assert ctx.method is not None
@@ -147,32 +167,34 @@ def cache(options: CacheOptions, *, clock: Clock, observe: Observer) -> Filter:
         return ctx.method.decode_response(reply)
 
     async def shared(key: bytes, request: Any, ctx: Context, service: Service) -> bytes:
-        while flight := flights.get(key):
+        place = key, ctx.priority
+        while flight := flights.get(place):
             try:
-                reply = await flight.land(lambda: ctx.remaining(clock.monotonic()), clock)
+                if await flight.land(lambda: ctx.remaining(clock.monotonic()), clock):
+                    return flight.shared_reply()
             except DeadlineError:
                 if not _later(ctx.deadline, flight.deadline):
                     raise
-                forget(key, flight)
-                continue
+                forget(place, flight)
             except asyncio.CancelledError as error:
                 if cancelled(error):
                     raise
-                forget(key, flight)  # the last of those who waited for it was cancelled at this moment
-                continue
-            if reply is None:
+                forget(place, flight)  # the last of those who waited for it was cancelled at this moment
+            else:
                 raise late(ctx)
-            return reply
         call = asyncio.create_task(fetch(key, request, ctx, service))
-        flight = flights[key] = _Flight(call, ctx.deadline)
-        call.add_done_callback(lambda _: forget(key, flight))
-        reply = await flight.land(lambda: None, clock)
-        assert reply is not None
-        return reply
+        flight = flights[place] = _Flight(call, ctx.deadline)
+        call.add_done_callback(lambda _: ended(place, flight))
+        await flight.land(lambda: None, clock)
+        return flight.reply()
 
-    def forget(key: bytes, flight: _Flight) -> None:
-        if flights.get(key) is flight:
-            del flights[key]
+    def forget(place: tuple[bytes, Priority | None], flight: _Flight) -> None:
+        if flights.get(place) is flight:
+            del flights[place]
+
+    def ended(place: tuple[bytes, Priority | None], flight: _Flight) -> None:
+        forget(place, flight)
+        flight.heard()
 
     async def fetch(key: bytes, request: Any, ctx: Context, service: Service) -> bytes:
         assert ctx.method is not None

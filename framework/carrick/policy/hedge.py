@@ -188,7 +188,7 @@ class _Race:
         """Return a hedge's answer when the first attempt failed, or was interrupted for it; else raise the error."""
         self._first_runs = False
         interrupted = self._take_back() and isinstance(error, asyncio.CancelledError)
-        if isinstance(error, CarrickError) and _may_be_outdone(error):
+        if isinstance(error, CarrickError) and (self._decided or _may_be_outdone(error)):
             self._fail(error)
         elif not interrupted:
             await finish(self._abandon())
@@ -245,14 +245,21 @@ class _Race:
         ctx.call.winner = ctx.attempt
 
     def _fail(self, error: CarrickError) -> None:
-        """Note an outage: the last one is raised when nothing else comes."""
-        if not self._decided:
+        """Note an outage: the last one is raised when nothing else comes, or the one that asks for no more attempts.
+
+        One that was never sent is raised when there is no other: it says nothing, and may be tried again for nothing.
+        """
+        if not self._decided and not self._stopped and (self._error is None or _sent(error)):
             self._error = error
         asked = pushback(error.attempt.trailers) if error.attempt is not None else None
         self._stopped = self._stopped or (asked is not None and asked < 0)
 
     async def _end(self) -> None:
-        """Cancel what still runs, wait until it has ended, and close what it was answered with meanwhile."""
+        """Cancel what still runs, wait until it has ended, and close what it was answered with meanwhile.
+
+        No more are begun while that takes its time.
+        """
+        self._stopped = True
         for task in self._running:
             task.cancel()
         if self._running:
@@ -274,6 +281,10 @@ class _Race:
 def _may_be_outdone(error: BaseException) -> bool:
     """Say whether another attempt's answer would be better than this error."""
     return isinstance(error, CarrickError) and error.code in OUTAGES
+
+
+def _sent(error: CarrickError) -> bool:
+    return error.attempt is None or error.attempt.sent
 
 
 def _name(ctx: Context) -> str:

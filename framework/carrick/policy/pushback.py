@@ -36,12 +36,14 @@ def turned_away(ctx: Context, message: str, *, reason: str, wait: float, metadat
 def pushback(trailers: Metadata) -> float | None:
     """Return the seconds that a server asks to wait, negative for "do not retry", or None when it asks nothing.
 
-    A value that is not a number means "do not retry" (gRPC proposal A6).
+    A value that is not a number, or not one of 32 bits, means "do not retry" (gRPC proposal A6): a call without a
+    deadline would wait for it.
     """
     for name, value in trailers:
         if name == PUSHBACK:
             try:
-                return int(value) / 1000
-            except (ValueError, OverflowError):  # 400 digits are a number, and no float
+                milliseconds = int(value)
+            except ValueError:
                 return -1.0
+            return milliseconds / 1000 if abs(milliseconds) <= _MAX_PUSHBACK_MS else -1.0
     return None

@@ -139,7 +139,7 @@ def retry(
             try:
                 return await service(request, ctx)
             except CarrickError as error:
-                attempt = error.attempt or ctx.attempt
+                attempt = error.attempt if error.attempt in ctx.call.attempts else ctx.attempt  # it may be another's
                 assert attempt is not None
                 now = clock.monotonic()
                 delay = plan.after(

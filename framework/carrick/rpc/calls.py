@@ -14,7 +14,7 @@ from carrick.method import MethodSpec
 from carrick.options import MethodPolicy
 from carrick.policy.deadline import DEFAULT_MARGIN, effective_deadline
 from carrick.service import Service
-from carrick.stream import Requests, close
+from carrick.stream import Requests, RequestsFailedError, close
 
 __all__ = ["BidiStreamCall", "ClientStreamCall", "ResponseStream", "ServerStreamCall", "UnaryCall"]
 
@@ -129,9 +129,12 @@ class ClientStreamCall(_BoundMethod[Req, Res]):
         taken = Requests(requests)
         try:
             reply: Res = await self._service(taken, self._context(timeout, None, metadata))
+            return reply
+        except RequestsFailedError as failed:
+            error = failed.error
         finally:
             await taken.close_untaken()
-        return reply
+        raise error
 
 
 class ServerStreamCall(_BoundMethod[Req, Res]):
@@ -210,6 +213,10 @@ async def _responses(service: Service, request: Any, ctx: Context) -> AsyncGener
                 yield response
         finally:
             await close(stream)
+        return
+    except RequestsFailedError as failed:
+        error = failed.error
     finally:
         if isinstance(request, Requests):
             await request.close_untaken()
+    raise error

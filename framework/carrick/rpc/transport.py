@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from carrick.clock import Clock
 from carrick.context import Context, Metadata
-from carrick.errors import Code, DeadlineError, TransportError
+from carrick.errors import CarrickError, Code, DeadlineError, TransportError
 from carrick.method import MethodKind, MethodSpec
 from carrick.rpc.connection import Connection, check_grpcio
 from carrick.rpc.limits import metadata_limit
@@ -27,6 +27,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),  # a channel's connections are its own
 )
+_LONGEST = 1e9  # seconds, 31 years: with a deadline that its clock does not hold the core ends a call at once
 
 
 class Transport(Protocol):
@@ -172,12 +173,18 @@ class GrpcTransport:
         assert attempt is not None
         now = self._clock.monotonic()
         timeout = ctx.remaining(now) if method.streams_responses else ctx.remaining_for_response(now)
-        if timeout is not None and timeout <= 0:
+        if timeout is not None and not timeout > 0:  # which NaN is neither
             raise DeadlineError(f"{method.full_name} was not sent: its deadline had passed", attempt=attempt)
         if self._closed:
             raise TransportError(Code.CANCELLED, f"{method.full_name}: the channel is closed", attempt=attempt)
+        try:
+            metadata = metadata_for(ctx)
+        except CarrickError as error:
+            error.attempt = attempt  # which was never sent: nobody is to take it for the peer's answer
+            raise
         if self._connection is None:
             self._connection = Connection(self.target, self._options)
-        metadata = metadata_for(ctx)
         attempt.sent = True
+        if timeout is not None and timeout > _LONGEST:
+            timeout = None
         return self._connection, timeout, metadata

@@ -399,6 +399,26 @@ async def test_only_some_statuses_speak_against_an_endpoint(code: Code) -> None:
     assert state.state == ("open" if code in OUTAGES else "closed")
 
 
+async def test_an_error_of_no_attempt_is_no_answer() -> None:
+    """Requests that are more than can be kept for a hedge, say, fail here, and say nothing of the endpoint."""
+    clock, state = FakeClock(), _opened()
+    clock.advance(5.0)
+
+    async def failing(request: Any, ctx: Context) -> Any:
+        assert ctx.attempt is not None
+        ctx.attempt.sent = True
+        raise CarrickError(Code.RESOURCE_EXHAUSTED, "more than is kept")
+
+    service = stack(failing, breaker(state, endpoint="e", clock=clock, observe=Seen()))
+    for _ in range(5):
+        with pytest.raises(CarrickError):
+            await service(REQUEST, first_attempt())
+
+    assert state.state == "half-open"
+    assert state.counts(clock.monotonic()) == (0, 0, 0)
+    assert state.admits(clock.monotonic())
+
+
 async def test_a_refused_call_is_rejected_and_never_sent() -> None:
     """The error says which circuit is open, and its attempt was not sent."""
     state, clock, endpoint = BreakerState(_OPTIONS), FakeClock(), Scripted()

@@ -1,13 +1,24 @@
 """The cache: what is answered from it, what is shared, and that nobody's cancellation is another's."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrick import CacheOptions, CarrickError, Code, Context, DeadlineError, Metadata, RemoteError, Service
+from carrick import (
+    CacheOptions,
+    CarrickError,
+    Code,
+    Context,
+    DeadlineError,
+    Metadata,
+    Priority,
+    RemoteError,
+    Service,
+)
 from carrick.observe import FallbackUsed
 from carrick.policy.cache import ReplyStore, cache, request_key
 from carrick.service import stack
@@ -98,6 +109,53 @@ def test_keys_of_different_metadata_differ() -> None:
     assert len({request_key(ASKED, context(metadata=each)) for each in pairs}) == len(pairs)
     forth, back = (("a", "1"), ("b", "2")), (("b", "2"), ("a", "1"))
     assert request_key(ASKED, context(metadata=forth)) == request_key(ASKED, context(metadata=back))
+
+
+def test_a_request_does_not_run_into_whose_it_is() -> None:
+    """Fields that this version does not know may end a request with any bytes, also with a tenant's name."""
+
+    def key(encoded: bytes, ctx: Context) -> bytes:
+        request: Any = SimpleNamespace(SerializeToString=lambda deterministic: encoded)
+        return request_key(request, ctx)
+
+    assert key(b"request" + repr(("acme", [])).encode(), context()) != key(b"request", context(tenant="acme"))
+
+
+async def test_an_important_call_does_not_share_an_unimportant_one() -> None:
+    """The server may turn that one away and not this one."""
+    cached = Cached()
+    cached.origin.open.clear()
+    calls = [
+        cached.begin(Context(READ, priority=each))
+        for each in (Priority.SHEDDABLE, Priority.CRITICAL, Priority.SHEDDABLE)
+    ]
+    await turns()
+    assert cached.origin.calls == 2
+    cached.origin.open.set()
+    assert [reply.total for reply in await asyncio.gather(*calls)] == [1, 2, 1]
+
+
+async def test_a_shared_error_is_each_callers_own() -> None:
+    """What one caller was doing when it failed is not in another's error."""
+    cached = Cached()
+    cached.origin.open.clear()
+    cached.origin.error = RemoteError(Code.UNAVAILABLE, "away")
+
+    async def asking(doing: str) -> CarrickError:
+        try:
+            raise ValueError(doing)
+        except ValueError:
+            with pytest.raises(RemoteError, match="away") as raised:
+                await cached.ask()
+            return raised.value
+
+    calls = [asyncio.ensure_future(asking(f"caller {number}")) for number in range(3)]
+    await turns()
+    cached.origin.open.set()
+    errors = await asyncio.gather(*calls)
+    assert cached.origin.calls == 1
+    assert len({id(each) for each in errors}) == 3
+    assert [str(each.__context__) for each in errors[1:]] == ["caller 1", "caller 2"]
 
 
 async def test_every_caller_has_a_message_of_its_own() -> None:

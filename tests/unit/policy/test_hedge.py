@@ -212,6 +212,96 @@ async def test_a_server_may_ask_for_no_more_attempts() -> None:
     assert await hedged.call == REPLY
 
 
+async def test_an_error_that_asks_for_no_retry_is_the_one_that_is_raised() -> None:
+    """Another one after it does not hide what the server asked for from retry."""
+    hedged = Hedged()
+    await hedged.after(1)
+    hedged.attempts.fails(0, Code.UNAVAILABLE, pushback="-1")
+    await turns()
+    hedged.attempts.fails(1, Code.UNAVAILABLE)
+    with pytest.raises(RemoteError, match="attempt 0"):
+        await hedged.call
+
+
+async def test_a_hedge_that_was_never_sent_does_not_hide_an_outage() -> None:
+    """Retry would else take the whole call for one that was never sent, and repeat it for nothing."""
+    hedged = Hedged()
+    await hedged.after(1)
+    hedged.attempts.fails(0, Code.UNAVAILABLE)
+    await turns()
+    unsent = hedged.attempts.contexts[1].attempt
+    assert unsent is not None
+    unsent.sent = False
+    hedged.attempts.fails(1, Code.UNAVAILABLE)
+    with pytest.raises(RemoteError, match="attempt 0"):
+        await hedged.call
+
+
+async def test_no_hedge_is_begun_while_the_others_are_being_cancelled() -> None:
+    """Nothing runs on after a cancelled call, however long its attempts take to end."""
+    begun, ended, go_on = [], [], asyncio.Event()
+
+    async def slow_to_end(request: Any, ctx: Context) -> Any:
+        begun.append(ctx)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if len(begun) > 1 and ctx is begun[1]:
+                await go_on.wait()
+            ended.append(ctx)
+
+    hedged = Hedged(max_hedges=2, service=slow_to_end)
+    await hedged.after(1)
+    hedged.call.cancel()
+    await hedged.after(1)
+    go_on.set()
+    await asyncio.wait((hedged.call,))
+    assert len(begun) == len(ended) == 2
+
+
+@pytest.mark.parametrize("code", [None, Code.UNAVAILABLE, Code.NOT_FOUND])
+async def test_a_hedge_may_end_while_the_first_attempt_is_being_cancelled(code: Code | None) -> None:
+    """It comes after the winner, and disturbs neither it nor the event loop."""
+    attempts, go_on, complaints = Attempts(), asyncio.Event(), list[Any]()
+
+    async def slow_to_end(request: Any, ctx: Context) -> Any:
+        try:
+            return await attempts(request, ctx)
+        except asyncio.CancelledError:
+            await go_on.wait()
+            raise
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, complaint: complaints.append(complaint))
+    hedged = Hedged(max_hedges=2, service=slow_to_end)
+    await hedged.after(1)
+    await hedged.after(1)
+    attempts.answers(1)
+    await turns()
+    attempts.answers(2) if code is None else attempts.fails(2, code)
+    await turns()
+    go_on.set()
+    assert await hedged.call == REPLY
+    assert hedged.ctx.call.winner is attempts.contexts[1].attempt
+    assert complaints == []
+
+
+async def test_an_answer_that_comes_with_the_interruption_is_one_too_many() -> None:
+    """A hedge has won by then, also where the first attempt ends with a status and not with its cancellation."""
+    attempts = Attempts()
+
+    async def ending_with_a_status(request: Any, ctx: Context) -> Any:
+        try:
+            return await attempts(request, ctx)
+        except asyncio.CancelledError:
+            raise RemoteError(Code.NOT_FOUND, "too late", attempt=ctx.attempt) from None
+
+    hedged = Hedged(service=ending_with_a_status)
+    await hedged.after(1)
+    attempts.answers(1)
+    assert await hedged.call == REPLY
+    assert hedged.ctx.call.winner is attempts.contexts[1].attempt
+
+
 @pytest.mark.parametrize("of", [PLAIN, KEYED])
 async def test_what_must_not_be_executed_twice_is_not_hedged(of: Any) -> None:
     """Neither a method without idempotency, nor a call without its key."""

@@ -152,10 +152,17 @@ def test_pushback_gives_no_more_attempts() -> None:
 
 @pytest.mark.parametrize(
     ("trailers", "expected"),
-    [((), None), ((("other", "1"),), None), (((PUSHBACK, "20"), (PUSHBACK, "30")), 0.02)],
+    [
+        ((), None),
+        ((("other", "1"),), None),
+        (((PUSHBACK, "20"), (PUSHBACK, "30")), 0.02),
+        (((PUSHBACK, "2147483647"),), 2147483.647),
+        (((PUSHBACK, "2147483648"),), -1.0),
+        (((PUSHBACK, "-9"),), -0.009),
+    ],
 )
 def test_pushback_is_read_from_the_trailers(trailers: Metadata, expected: float | None) -> None:
-    """The first value counts; without one the server asks nothing."""
+    """The first value counts; without one the server asks nothing. Nobody waits for years."""
     assert pushback(trailers) == expected
 
 
