@@ -5,10 +5,12 @@ Python.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from carrick.cancellation import finish
-from carrick.clock import Clock, Timer
+from carrick.clock import Clock
 from carrick.context import AttemptKind, Context
 from carrick.errors import CarrickError
 from carrick.observe import HedgeSent, Observer, RetryNotMade
@@ -53,6 +55,7 @@ def hedge(
     first.
     """
     monotonic = clock.monotonic
+    queue = _Queue(clock)
 
     async def hedged(request: Any, ctx: Context, service: Service) -> Any:
         begun = monotonic()
@@ -61,11 +64,11 @@ def hedge(
             return await alone(begun, request, ctx, service)
         caller = asyncio.current_task()
         race: _Race | None = None
-        timer: Timer | None = None
+        waiting: _Waiting | None = None
 
         def late() -> None:
             """Begin another attempt beside the others, if there may be one, and see when that one is late."""
-            nonlocal race, timer
+            nonlocal race, waiting
             if (race is not None and race.over) or not may_hedge(request, ctx):
                 return
             assert caller is not None
@@ -73,9 +76,9 @@ def hedge(
             observe(HedgeSent(method=_name(ctx), attempt=len(ctx.call.attempts) + 1, delay=delay))
             race.begin_beside()
             if race.hedges < options.max_hedges:
-                timer = clock.call_later(delay, late)
+                waiting = queue.wait(monotonic() + delay, late)
 
-        timer = clock.call_later(delay, late)
+        waiting = queue.wait(begun + delay, late)
         try:
             reply = await service(request, ctx)
         except BaseException as error:
@@ -87,8 +90,7 @@ def hedge(
             took(begun)
             return reply if race is None else await race.first_answered(reply)
         finally:
-            if timer is not None:
-                timer.cancel()
+            waiting.late = None
 
     def took(begun: float) -> None:
         """Note how long an attempt took, even when it was cancelled.
@@ -123,6 +125,52 @@ def hedge(
         return False
 
     return hedged
+
+
+class _Waiting:
+    """A call that waits for its answer."""
+
+    __slots__ = ("due", "late")
+
+    def __init__(self, due: float, late: Callable[[], None]) -> None:
+        self.due = due
+        self.late: Callable[[], None] | None = late
+        """What to do when the answer is late; None once it is there."""
+
+
+class _Queue:
+    """The calls that wait for answers, in the order in which they began, with one timer for all of them.
+
+    All wait for about as long, so that the first is late first, and most have their answer by then: a timer of its own
+    for each would cost ten times as much. Where the delay has become shorter, a call is late with the one before it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+        self._armed = False
+
+    def wait(self, due: float, late: Callable[[], None]) -> _Waiting:
+        """Have ``late`` called when that time has come, unless it was taken away."""
+        waiting = _Waiting(due, late)
+        self._waiting.append(waiting)
+        if not self._armed:
+            self._arm(due - self._clock.monotonic())
+        return waiting
+
+    def _arm(self, seconds: float) -> None:
+        self._armed = True
+        self._clock.call_later(max(seconds, 0.0), self._ring)
+
+    def _ring(self) -> None:
+        now = self._clock.monotonic()
+        while self._waiting and (self._waiting[0].late is None or self._waiting[0].due <= now):
+            late = self._waiting.popleft().late
+            if late is not None:
+                late()
+        self._armed = False
+        if self._waiting:
+            self._arm(self._waiting[0].due - now)
 
 
 class _Race:

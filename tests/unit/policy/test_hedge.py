@@ -102,10 +102,37 @@ async def test_an_answer_in_time_is_not_hedged() -> None:
     assert len(asyncio.all_tasks()) == tasks + 1
     hedged.attempts.answers(0)
     assert await hedged.call == REPLY
-    assert hedged.clock.timers == 0
     await hedged.after(1)
+    assert hedged.clock.timers == 0
     assert len(hedged.attempts.contexts) == 1
     assert hedged.seen.observations == []
+
+
+async def test_calls_side_by_side_have_one_timer_and_are_late_one_after_the_other() -> None:
+    """Each at its own time, though a call that was answered stands before it."""
+    clock, attempts, seen = FakeClock(), Attempts(), Seen()
+    options = HedgeOptions(delay=1.0)
+    service = stack(attempts, hedge(options, Lateness(options), budget=None, clock=clock, observe=seen))
+    calls = []
+    for _ in range(3):
+        calls.append(asyncio.ensure_future(service(REQUEST, first_attempt(REPEATABLE))))
+        await turns()
+        clock.advance(0.25)
+    assert clock.timers == 1
+    attempts.answers(0)
+    await turns()
+    clock.advance(0.49)
+    await turns()
+    assert len(attempts.contexts) == 3
+    for expected in (4, 5):
+        clock.advance(0.01 if expected == 4 else 0.25)
+        await turns()
+        assert len(attempts.contexts) == expected
+    for number in (1, 2):
+        attempts.answers(number)
+    assert await asyncio.gather(*calls) == [REPLY] * 3
+    clock.advance(1.0)
+    assert clock.timers == 0
 
 
 async def test_a_late_answer_is_asked_for_once_more() -> None:
