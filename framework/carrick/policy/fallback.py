@@ -12,7 +12,7 @@ from carrick.errors import CarrickError
 from carrick.method import MethodSpec
 from carrick.observe import FallbackUsed, Observer
 from carrick.options import FallbackOptions
-from carrick.policy.cache import ReplyStore, request_key
+from carrick.policy.reply_store import ReplyStore, request_key
 from carrick.service import Filter, Service
 from carrick.stream import copied
 

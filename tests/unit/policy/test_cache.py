@@ -20,7 +20,8 @@ from carrick import (
     Service,
 )
 from carrick.observe import FallbackUsed
-from carrick.policy.cache import ReplyStore, cache, request_key
+from carrick.policy.cache import cache
+from carrick.policy.reply_store import ReplyStore, request_key
 from carrick.service import stack
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse
