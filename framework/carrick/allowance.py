@@ -29,12 +29,9 @@ class RetryAllowance:
         if reported is not None and reported < self.left:
             self.left = reported
 
-    def spend(self) -> bool:
-        """Take one retry; false when none is left."""
-        if self.left <= 0:
-            return False
+    def spend(self) -> None:
+        """Take one retry. Look before whether one is left."""
         self.left -= 1
-        return True
 
 
 def parse_allowance(value: object) -> int | None:

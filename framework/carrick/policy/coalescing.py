@@ -114,10 +114,8 @@ class _Flight:
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
-    """Wait for the end of a task, whatever it is: nobody wants to know."""
+    """Wait for the end of a task, whatever it is."""
     await asyncio.wait((task,))
-    if not task.cancelled():
-        task.exception()
 
 
 def _late(ctx: Context) -> DeadlineError:
