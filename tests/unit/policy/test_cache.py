@@ -1,6 +1,7 @@
 """The cache: what is answered from it, what is shared, and that nobody's cancellation is another's."""
 
 import asyncio
+import gc
 from types import SimpleNamespace
 from typing import Any
 
@@ -353,3 +354,26 @@ async def test_an_error_that_is_not_ours_passes() -> None:
     with pytest.raises(KeyError):
         await cached.ask()
     assert not isinstance(cached.origin.error, CarrickError)
+
+
+async def test_an_error_that_nobody_is_left_to_hear_of_is_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    """A call whose last caller is gone may end with an error; the event loop does not complain about it."""
+    begun = asyncio.Event()
+
+    async def stubborn(request: Any, ctx: Context) -> GetOrderResponse:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("while cancelled")
+
+    service = stack(stubborn, cache(CacheOptions(), clock=FakeClock(), observe=Seen()))
+    call = asyncio.ensure_future(service(ASKED, context()))
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait((call,))
+    assert call.cancelled()
+    del call
+    await turns()
+    gc.collect()
+    assert caplog.text == ""
