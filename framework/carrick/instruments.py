@@ -14,6 +14,13 @@ __all__ = ["Instruments"]
 class Instruments(Protocol):
     """Makes spans. ``carrick.telemetry`` has the one for OpenTelemetry."""
 
+    def position(self, ctx: Context | None) -> Trace | None:
+        """Return the trace position that a call made inside ``ctx`` is born with; None when it begins a recorded trace.
+
+        This is where it is decided whether to record.
+        """
+        ...
+
     def call(self) -> Filter:
         """Return the filter around a client's call, its attempts included."""
         ...

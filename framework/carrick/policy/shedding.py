@@ -4,8 +4,7 @@ After Beyer et al., "Site Reliability Engineering", chapters 21 and 22. Turning 
 overload goes on answering as many calls as it can.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from carrick.clock import Clock
@@ -13,7 +12,7 @@ from carrick.context import Context
 from carrick.errors import CarrickError, DeadlineError
 from carrick.observe import CallShed, Observer
 from carrick.options import Priority, SheddingOptions
-from carrick.policy.concurrency import ConcurrencyState, Refusal, Waiter, hold, turn
+from carrick.policy.concurrency import ConcurrencyState, Refusal, in_turn
 from carrick.policy.gradient import GradientLimit
 from carrick.policy.lag import LoopLag
 from carrick.policy.pushback import turned_away
@@ -68,24 +67,6 @@ def shedding(
     passed in the queue raises ``DeadlineError``. A stream of responses holds its place until its end. ``lag`` is looked
     at where ``options`` have a ``max_loop_lag``.
     """
-    monotonic = clock.monotonic
-    held = hold(state, clock)
-    max_loop_lag = math.inf if options.max_loop_lag is None else options.max_loop_lag
-    watched = lag if options.max_loop_lag is not None else None
-
-    async def shed(request: Any, ctx: Context, service: Service) -> Any:
-        began = monotonic()
-        if watched is not None and (late := watched.lag(began)) >= max_loop_lag:
-            priority = ctx.priority
-            if priority is not _CRITICAL and (priority is _SHEDDABLE or late >= 2 * max_loop_lag):
-                raise refused(_LOOP_LAG, ctx, late)
-        verdict = state.acquire(began, ctx.deadline, ctx.priority)
-        if verdict is not None:
-            refusal = await turn(state, verdict, clock) if isinstance(verdict, Waiter) else verdict
-            began = monotonic()
-            if refusal is not None:
-                raise refused(refusal.value, ctx, state.held, began)
-        return await held(request, ctx, service, began)
 
     def refused(reason: str, ctx: Context, wait: float, now: float | None = None) -> CarrickError:
         assert ctx.method is not None
@@ -101,4 +82,19 @@ def shedding(
             metadata={"cause": reason, "priority": priority},
         )
 
-    return shed
+    def no_place(refusal: Refusal, ctx: Context, now: float) -> CarrickError:
+        return refused(refusal.value, ctx, state.held, now)
+
+    placed = in_turn(state, clock=clock, refused=no_place)
+    if lag is None or options.max_loop_lag is None:
+        return placed
+    monotonic, lateness, most = clock.monotonic, lag.lag, options.max_loop_lag
+
+    def in_time(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
+        if (late := lateness(monotonic())) >= most:
+            priority = ctx.priority
+            if priority is not _CRITICAL and (priority is _SHEDDABLE or late >= 2 * most):
+                raise refused(_LOOP_LAG, ctx, late)
+        return placed(request, ctx, service)
+
+    return in_time

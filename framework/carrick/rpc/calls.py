@@ -10,11 +10,13 @@ from carrick.clock import Clock
 from carrick.context import Attempt, AttemptKind, Call, Context, Metadata, current
 from carrick.errors import CarrickError, Code
 from carrick.ids import MAX_ID_LENGTH, accepted_id, random_id
+from carrick.instruments import Instruments
 from carrick.method import MethodSpec
 from carrick.options import MethodPolicy
 from carrick.policy.deadline import DEFAULT_MARGIN, effective_deadline
 from carrick.service import Service
 from carrick.stream import Requests, RequestsFailedError, close
+from carrick.trace import Trace
 
 __all__ = ["BidiStreamCall", "ClientStreamCall", "ResponseStream", "ServerStreamCall", "UnaryCall"]
 
@@ -29,7 +31,7 @@ class _BoundMethod(Generic[Req, Res]):
     idempotency key from it.
     """
 
-    __slots__ = ("_clock", "_margin", "_method", "_priority", "_service", "_timeout")
+    __slots__ = ("_clock", "_margin", "_method", "_position", "_priority", "_service", "_timeout")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class _BoundMethod(Generic[Req, Res]):
         service: Service,
         default_timeout: float | None,
         clock: Clock,
+        instruments: Instruments | None,
     ) -> None:
         self._method = method
         self._service = service
@@ -45,6 +48,7 @@ class _BoundMethod(Generic[Req, Res]):
         self._margin = DEFAULT_MARGIN if policy.deadline_margin is None else policy.deadline_margin
         self._priority = policy.priority
         self._clock = clock
+        self._position = instruments.position if instruments else _inherited
 
     def _check_request(self, request: Req) -> None:
         if not isinstance(request, self._method.request):
@@ -87,7 +91,7 @@ class _BoundMethod(Generic[Req, Res]):
             ),
             key=key,
             metadata=metadata,
-            trace=parent.trace if parent else None,
+            trace=self._position(parent),
             priority=(parent.priority if parent else None) or self._priority,
             tenant=parent.tenant if parent else None,
             call=call,
@@ -202,6 +206,10 @@ class ResponseStream(Generic[Res]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _inherited(parent: Context | None) -> Trace | None:
+    return parent.trace if parent else None
 
 
 async def _responses(service: Service, request: Any, ctx: Context) -> AsyncGenerator[Any, None]:

@@ -81,25 +81,29 @@ class Channel:
 
         Their options are those of the client made first.
         """
-        return UnaryCall(*self._bind(method, policy, MethodKind.UNARY), DEFAULT_TIMEOUT, self._clock)
+        return UnaryCall(*self._bind(method, policy, MethodKind.UNARY), DEFAULT_TIMEOUT, self._clock, self._instruments)
 
     def client_stream(
         self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ClientStreamCall[Req, Res]:
         """Build the stack of a client-streaming method. It has no deadline unless one is given or inherited."""
-        return ClientStreamCall(*self._bind(method, policy, MethodKind.CLIENT_STREAM), None, self._clock)
+        return ClientStreamCall(
+            *self._bind(method, policy, MethodKind.CLIENT_STREAM), None, self._clock, self._instruments
+        )
 
     def server_stream(
         self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> ServerStreamCall[Req, Res]:
         """Build the stack of a server-streaming method. It has no deadline unless one is given or inherited."""
-        return ServerStreamCall(*self._bind(method, policy, MethodKind.SERVER_STREAM), None, self._clock)
+        return ServerStreamCall(
+            *self._bind(method, policy, MethodKind.SERVER_STREAM), None, self._clock, self._instruments
+        )
 
     def bidi_stream(
         self, method: MethodSpec[Req, Res], policy: PolicyOverride | None = None
     ) -> BidiStreamCall[Req, Res]:
         """Build the stack of a bidirectional method. It has no deadline unless one is given or inherited."""
-        return BidiStreamCall(*self._bind(method, policy, MethodKind.BIDI_STREAM), None, self._clock)
+        return BidiStreamCall(*self._bind(method, policy, MethodKind.BIDI_STREAM), None, self._clock, self._instruments)
 
     def breaker(self, method: MethodSpec[Any, Any], target: str | None = None) -> BreakerState | None:
         """Return the state of a bound method's breaker, to read or to change by hand; None when it has none.

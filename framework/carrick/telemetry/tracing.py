@@ -59,15 +59,18 @@ class OpenTelemetry:
     ) -> None:
         self._provider.shutdown()
 
+    def position(self, ctx: Context | None) -> Trace | None:
+        """Return the current span's position, else that of ``ctx``, else a new one that is not recorded, or None."""
+        position = _current_span() or (ctx.trace if ctx else None)
+        return position or (None if random.random() < self._ratio else _unrecorded_trace())
+
     def call(self) -> Filter:
         """Return the filter around a client's call."""
 
         def traced_call(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
-            parent = _current_span() or ctx.trace
-            if not self._sampled(parent):
-                follows = parent is not None and parent is ctx.trace
-                return service(request, ctx if follows else ctx.with_trace(parent or _unsampled()))
-            span = self._start(_method(ctx), SpanKind.CLIENT, parent, _call_attributes(ctx))
+            if ctx.trace is not None and not ctx.trace.sampled:
+                return service(request, ctx)
+            span = self._start(_method(ctx), SpanKind.CLIENT, ctx.trace, _call_attributes(ctx))
             return _within(span, request, ctx, service)
 
         return traced_call
@@ -111,9 +114,9 @@ class OpenTelemetry:
 
     def created(self, spec: EventSpec[Any], event_id: str, ctx: Context | None) -> Trace | None:
         """Record that an event was written, in the writer's trace."""
-        parent = _current_span() or (ctx.trace if ctx else None)
-        if not self._sampled(parent):
-            return parent or _unsampled()
+        parent = self.position(ctx)
+        if parent is not None and not parent.sampled:
+            return parent
         attributes = {
             **_event_attributes(spec.subject),
             "messaging.operation.type": "create",
@@ -220,7 +223,7 @@ def _entered(service: Service, span: Span | None = None) -> Service:
 
 def _unrecorded(request: Any, ctx: Context, service: Service) -> Awaitable[Any]:
     """Handle without a span; what is called meanwhile follows the trace that came in, as it is, or else a new one."""
-    return service(request, ctx) if ctx.trace else _entered(service)(request, ctx.with_trace(_unsampled()))
+    return service(request, ctx) if ctx.trace else _entered(service)(request, ctx.with_trace(_unrecorded_trace()))
 
 
 class _Entered:
@@ -303,6 +306,6 @@ def _otel_context(parent: Trace | None) -> OtelContext:
     return otel.set_span_in_context(NonRecordingSpan(_span_context(parent)), OtelContext())
 
 
-def _unsampled() -> Trace:
+def _unrecorded_trace() -> Trace:
     ids = unique_id(48)
     return Trace(ids[:32], ids[32:], sampled=False)
