@@ -18,9 +18,10 @@ from carrick.policy.cache import cache
 from carrick.policy.concurrency import ConcurrencyState, concurrency
 from carrick.policy.deadline import bound_attempts, refuse_expired
 from carrick.policy.fallback import fallback
-from carrick.policy.hedge import Lateness, hedge
+from carrick.policy.hedge import hedge
 from carrick.policy.idempotency import idempotency
 from carrick.policy.lag import LoopLag
+from carrick.policy.lateness import Lateness
 from carrick.policy.rate_limit import RateLimitState, rate_limit
 from carrick.policy.replay import keep_requests, read_kept
 from carrick.policy.retry import retry

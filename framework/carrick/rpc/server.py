@@ -3,25 +3,21 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self
 
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from carrick.cancellation import cancelled
 from carrick.claim import ClaimStore
 from carrick.clock import Clock, SystemClock
-from carrick.context import Context, Metadata, detached, enter
-from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
+from carrick.context import detached
+from carrick.errors import ConfigurationError
 from carrick.instruments import Instruments
-from carrick.method import MethodSpec
 from carrick.observe import Observer, log
 from carrick.options import SheddingOptions
 from carrick.policy.lag import LoopLag, sample
@@ -29,24 +25,20 @@ from carrick.policy.shedding import shedding as shedding_filter
 from carrick.policy.shedding import shedding_state
 from carrick.resource import Resource
 from carrick.route import MethodRoute
+from carrick.rpc.handlers import Handlers, Unregistered
 from carrick.rpc.health import Health
-from carrick.rpc.limits import metadata_limit, metadata_size
-from carrick.rpc.metadata import check_metadata, context_from, retries_left
-from carrick.rpc.requests import WholeRequests
-from carrick.rpc.status import OWN_FAULTS, answer_for, grpc_code
+from carrick.rpc.inbound import as_service, inbound
+from carrick.rpc.limits import metadata_limit
+from carrick.rpc.running import Running
 from carrick.service import Filter, Service
 from carrick.stacks import server_stack
 from carrick.store.housekeeping import Housekeeping
-from carrick.stream import close
 
 __all__ = ["Server", "Servicer"]
 
 _CLEAN_UP = 5.0
 _SHEDDING = SheddingOptions()
 _OWN_SERVICES = ("grpc.health.v1.Health", reflection.SERVICE_NAME)
-_FOR_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
-_MAX_TRAILERS = 4096  # bytes: a peer drops a call with more than 8 KiB of metadata, and a status takes half of it
-_Encode: TypeAlias = Callable[[Any, Context], bytes]
 _logger = logging.getLogger("carrick.server")
 
 
@@ -104,8 +96,7 @@ class Server:
         self._uniform = uniform
         self._max_message_bytes = max_message_bytes
         self._max_metadata_bytes = max_metadata_bytes
-        self._running = 0
-        self._idle = asyncio.Event()
+        self._running = Running()
         self._health = Health()
         self._resources = tuple(resources)
         _check_resources(self._resources)
@@ -133,27 +124,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen and serve. Raises ``ConfigurationError`` when the address can't be had."""
-        server = grpc.aio.server(
-            options=(
-                ("grpc.so_reuseport", 0),  # a port that is taken is an error
-                ("grpc.max_receive_message_length", self._max_message_bytes),
-                ("grpc.max_send_message_length", self._max_message_bytes),
-                *metadata_limit(self._max_metadata_bytes),
-            ),
-        )
-        handlers = {f"/{method.full_name}": self._handler(method, service) for method, service in self._services}
-        server.add_generic_rpc_handlers((_Handlers(handlers),))
-        own: Any = _Unregistered(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-            reflection.aio.ReflectionServicer(self._reflected()), own
-        )
-        try:
-            self.port = server.add_insecure_port(f"{self._host}:{self._requested_port}")
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"cannot listen on {self._host}:{self._requested_port}: is the port taken? Port 0 takes a free one"
-            ) from error
+        server = self._bound()
         await server.start()
         self._server = server
         if self._watches_lag:
@@ -170,17 +141,17 @@ class Server:
         if server is None:
             return
         await self._health.draining()
-        _logger.info("draining", extra={"running": self._running})
+        _logger.info("draining", extra={"running": self._running.count})
         if self._drain_delay:
             await self._clock.sleep(self._drain_delay)
         stopping = asyncio.create_task(server.stop(self._grace))
         if self._sampler is not None:
             self._sampler.cancel()
             self._sampler = None
-        await self._until_idle(self._grace)
+        await self._running.until_idle(self._grace)
         self._health.dismiss_watchers()
         await stopping
-        await self._until_idle(_CLEAN_UP)  # for gRPC a cancelled call is over, while its handler still rolls back
+        await self._running.until_idle(_CLEAN_UP)  # to gRPC a cancelled call is over; its handler still rolls back
         await self._housekeeping.stop()
 
     async def __aenter__(self) -> Self:
@@ -191,15 +162,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-    async def _until_idle(self, patience: float) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                while self._running:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            _logger.warning("%d handlers still run", self._running)
 
     def _stack(
         self,
@@ -214,7 +176,7 @@ class Server:
                 "Server(..., claims=IdempotencyRecords(database))"
             )
         return server_stack(
-            _as_service(route.spec, route.handler),
+            as_service(route.spec, route.handler),
             route.spec,
             clock=self._clock,
             claims=claims,
@@ -237,47 +199,43 @@ class Server:
             lag=self._lag,
         )
 
-    def _handler(self, method: MethodSpec[Any, Any], service: Service) -> "Callable[[Metadata], _Handler]":
-        """Return what makes the handler of a call with its metadata.
+    def _bound(self) -> grpc.aio.Server:
+        """Return a server that has its handlers and its port, and does not serve yet."""
+        server = grpc.aio.server(
+            options=(
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+                *metadata_limit(self._max_metadata_bytes),
+            ),
+        )
+        server.add_generic_rpc_handlers((self._handlers(),))
+        own: Any = Unregistered(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(self._reflected()), own
+        )
+        try:
+            self.port = server.add_insecure_port(f"{self._host}:{self._requested_port}")
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {self._host}:{self._requested_port}: is the port taken? Port 0 takes a free one"
+            ) from error
+        return server
 
-        It takes and gives bytes, where requests are not streamed, and writes streamed responses itself.
-        """
-        monotonic = self._clock.monotonic
-        streams = method.streams_responses
-        encode, decode = _encoder(method, self._max_message_bytes), _decoder(method)
-
-        async def handle(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            left: float | None = transport.time_remaining()
-            ctx = None
-            self._running += 1
-            try:
-                deadline = None if left is None else monotonic() + left
-                ctx = context_from(method, metadata, deadline=deadline, peer=transport.peer())
-                if not method.streams_requests:
-                    request = decode(request)
-                elif not streams:
-                    request = WholeRequests(request, transport)
-                answer = None
-                with enter(ctx):
-                    reply = await service(request, ctx)
-                    if streams:
-                        await _write(reply, ctx, transport, encode)
-                    else:
-                        _check(reply, ctx)
-                        answer = encode(reply, ctx)
-                if trailers := _trailers(ctx):
-                    transport.set_trailing_metadata(trailers)
-                return answer
-            except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
-                if cancelled(error) or isinstance(error, _FOR_THE_PROCESS):
-                    raise
-                await _refuse(transport, error, method, ctx)
-            finally:
-                self._running -= 1
-                if not self._running:
-                    self._idle.set()
-
-        return lambda metadata: _Handler(method, decode, partial(handle, metadata))
+    def _handlers(self) -> Handlers:
+        return Handlers(
+            {
+                f"/{method.full_name}": inbound(
+                    method,
+                    service,
+                    monotonic=self._clock.monotonic,
+                    max_message_bytes=self._max_message_bytes,
+                    running=self._running,
+                )
+                for method, service in self._services
+            }
+        )
 
     def _reflected(self) -> list[str]:
         pool = descriptor_pool.Default()
@@ -293,54 +251,6 @@ class Server:
 
 def _watch_lag(options: Iterable[SheddingOptions | None]) -> bool:
     return any(each and each.max_loop_lag is not None for each in options)
-
-
-class _Handler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
-    """Who handles one call, as gRPC wants to see it. Making one of gRPC's own takes four times as long."""
-
-    __slots__ = (
-        "request_deserializer",
-        "request_streaming",
-        "response_serializer",
-        "response_streaming",
-        "stream_stream",
-        "stream_unary",
-        "unary_stream",
-        "unary_unary",
-    )
-
-    def __init__(self, method: MethodSpec[Any, Any], decode: Callable[[bytes], Any], handle: Any) -> None:
-        self.request_streaming = method.streams_requests
-        self.response_streaming = method.streams_responses
-        self.request_deserializer = decode if method.streams_requests else None
-        self.response_serializer = None
-        self.unary_unary = self.unary_stream = self.stream_unary = self.stream_stream = handle
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    """Finds who handles a call, and hands on its metadata: asked for later, grpc.aio converts them once more."""
-
-    def __init__(self, handlers: Mapping[str, Callable[[Metadata], _Handler]]) -> None:
-        self._handlers = handlers
-
-    def service(self, details: grpc.HandlerCallDetails) -> _Handler | None:
-        """Return the handler of a call, or None when its method is not served here."""
-        handler = self._handlers.get(details.method)
-        return None if handler is None else handler(tuple(details.invocation_metadata))
-
-
-class _Unregistered:
-    """A server as generated code is given it to add its handlers: each is found by its name, none is registered.
-
-    grpc.aio waits for a call to any registered method and to all others side by side, and begins to wait anew with each
-    call that comes in: each registered method, called or not, makes all calls dearer.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Leave it at the generic handlers, which are the same ones."""
 
 
 def _check_routes(routes: Sequence[MethodRoute[Any, Any]]) -> None:
@@ -359,119 +269,3 @@ def _check_resources(resources: Sequence[Resource]) -> None:
     names = [resource.name for resource in resources]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigurationError(f"two resources are named {twice[0]}; health could not tell them apart: rename one")
-
-
-async def _write(stream: Any, ctx: Context, transport: Any, encode: _Encode) -> None:
-    """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
-    try:
-        async for reply in stream:
-            _check(reply, ctx)
-            await transport.write(encode(reply, ctx))
-    finally:
-        await close(stream)
-
-
-def _decoder(method: MethodSpec[Any, Any]) -> Callable[[bytes], Any]:
-    """Return what decodes requests. One that can't be read is its caller's fault; gRPC would answer UNKNOWN."""
-    decode = method.decode_request
-
-    def decoded(request: bytes) -> Any:
-        try:
-            return decode(request)
-        except DecodeError:
-            name = method.request.DESCRIPTOR.full_name
-            raise CarrickError(Code.INVALID_ARGUMENT, f"{method.full_name}: the request is no {name}") from None
-
-    return decoded
-
-
-def _encoder(method: MethodSpec[Any, Any], most: int) -> _Encode:
-    """Return what encodes replies. One that is too large is refused here: gRPC would not say whose or what."""
-    encode = method.encode_response
-
-    def encoded(reply: Any, ctx: Context) -> bytes:
-        recorded = ctx.call.recorded
-        whole = encode(reply) if recorded is None else recorded.encode(reply)
-        if len(whole) > most:
-            complaint = f"{method.full_name}: its reply of {len(whole)} bytes is above the limit of {most}"
-            _logger.error("%s; send less, or give the server another max_message_bytes", complaint)
-            raise CarrickError(Code.RESOURCE_EXHAUSTED, complaint)
-        return whole
-
-    return encoded
-
-
-def _check(reply: object, ctx: Context) -> None:
-    assert ctx.method is not None
-    if not isinstance(reply, ctx.method.response):
-        verb = "yielded" if ctx.method.streams_responses else "returned"
-        raise TypeError(f"{ctx.method.full_name} {verb} {_named(reply)}, not a {ctx.method.response.__name__}")
-
-
-def _named(value: object) -> str:
-    """Name a value's type only: what it holds may be secret, and this goes to the log."""
-    return f"something of type {type(value).__name__}"
-
-
-def _as_service(method: MethodSpec[Any, Any], handler: Callable[[Any, Context], Any]) -> Service:
-    """Return a handler as a Service; one that streams responses is an async generator, which is not awaited."""
-    if not method.streams_responses:
-        return handler
-
-    async def begin(request: Any, ctx: Context) -> Any:
-        stream = handler(request, ctx)
-        if isinstance(stream, AsyncIterable):
-            return stream
-        if isinstance(stream, Coroutine):
-            stream.close()
-        raise TypeError(f"the handler of {method.full_name} must yield its responses; it returned {_named(stream)}")
-
-    return begin
-
-
-def _trailers(ctx: Context) -> Metadata:
-    """Return the handler's trailers. What can't be sent is logged and left out: the handler's work is done."""
-    trailers = ctx.call.trailers
-    if not trailers:
-        return ()
-    try:
-        check_metadata(trailers)
-        size = metadata_size(trailers)
-        complaint = f"{size} bytes are more than {_MAX_TRAILERS}" if size > _MAX_TRAILERS else None
-    except (TypeError, CarrickError) as error:
-        complaint = str(error)
-    if complaint is not None:
-        assert ctx.method is not None
-        _logger.error("%s: its trailers are not sent: %s", ctx.method.full_name, complaint)
-        return ()
-    return trailers
-
-
-async def _refuse(
-    transport: "grpc.aio.ServicerContext[Any, Any]",
-    error: BaseException,
-    method: MethodSpec[Any, Any],
-    ctx: Context | None,
-) -> NoReturn:
-    """Log what a call ended with and send it; there is no context when what came in made none."""
-    if ctx is None:
-        trailers: Metadata = ()
-        answer = answer_for(error, "")
-    else:
-        with enter(ctx):
-            _log_failure(method.full_name, error)
-        answer, trailers = answer_for(error, ctx.correlation_id, ctx.call.recorded), _trailers(ctx)
-    await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers, *retries_left(error)))
-    raise AssertionError("abort raises")
-
-
-def _log_failure(method: str, error: BaseException) -> None:
-    """Log an answer at debug, what this service depends on as a warning, its own fault with a traceback."""
-    if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
-        _logger.error("%s failed", method, exc_info=error)
-    elif error.attempt is not None or isinstance(error, StoreError):
-        _logger.warning("%s failed: %s", method, error)
-    elif error.code is Code.INTERNAL:
-        _logger.error("%s failed", method, exc_info=error)
-    else:
-        _logger.debug("%s answered %s", method, error)
