@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
@@ -36,6 +37,8 @@ from tests.unit.calls import PLAIN, REPLY, REQUEST, Seen, half, method
 from tests.unit.streams import Item, item, items, numbers
 
 UNARY = method("Unary")
+ONE_PLACE = SheddingOptions(limit=1)
+ONE_IN_THE_QUEUE = SheddingOptions(limit=1, max_queued=1, max_queue_time=PATIENCE)
 
 
 class Routes:
@@ -117,25 +120,60 @@ CALLS: dict[MethodKind, Callable[..., Any]] = {
 }
 
 
-async def entered(handlers: Blocking, count: int = 1) -> None:
-    """Wait until so many handlers have begun."""
-    async with asyncio.timeout(PATIENCE):
-        for _ in range(count):
-            await handlers.entered.get()
+class Served:
+    """A server whose handlers block, what its observer saw, and a channel to it."""
+
+    def __init__(self, server: Server, channel: Channel, handlers: Blocking, seen: Seen) -> None:
+        self.server = server
+        self.channel = channel
+        self.handlers = handlers
+        self.seen = seen
+
+    @property
+    def shed(self) -> list[CallShed]:
+        """The calls that were turned away."""
+        return [each for each in self.seen.observations if isinstance(each, CallShed)]
+
+    async def begin(self, call: Awaitable[Any] | None = None) -> "asyncio.Future[Any]":
+        """Make a call, a unary one unless told, and return it when its handler has begun."""
+        begun = asyncio.ensure_future(_unary(self.channel) if call is None else call)
+        await self.entered()
+        return begun
+
+    async def entered(self) -> None:
+        """Wait until another handler has begun."""
+        async with asyncio.timeout(PATIENCE):
+            await self.handlers.entered.get()
+
+    def labelled(self, spec: MethodSpec[Any, Any] = UNARY, **labels: Any) -> Awaitable[Any]:
+        """Call a unary method with a priority or a tenant, below the policies of a client."""
+        ctx = Context(spec, **labels).new_attempt(AttemptKind.FIRST)
+        return self.channel._transports[self.channel.targets[0]].service(spec)(REQUEST, ctx)
+
+    async def until_free(self) -> None:
+        """Call until there is a place again: the server ends a call a little after its caller."""
+        self.handlers.go.set()
+        self.handlers.error = None
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    await _unary(self.channel)
+                except RemoteError:
+                    await asyncio.sleep(0.005)
+                else:
+                    return
 
 
-async def until_free(channel: Channel, handlers: Blocking) -> None:
-    """Call until there is a place again: the server ends a call a little after its caller."""
-    handlers.go.set()
-    handlers.error = None
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await _unary(channel)
-            except RemoteError:
-                await asyncio.sleep(0.005)
-            else:
-                return
+@asynccontextmanager
+async def served(*methods: MethodSpec[Any, Any], **options: Any) -> AsyncIterator[Served]:
+    """Serve some unary methods, or else one of each shape; the options are the server's."""
+    handlers, seen = Blocking(), Seen()
+    servicer = Routes(*((spec, handlers.unary) for spec in methods)) if methods else handlers
+    async with (
+        Server(servicer, observe=seen, uniform=half, **options) as server,
+        Channel(server.address) as channel,
+    ):
+        yield Served(server, channel, handlers, seen)
 
 
 async def refused(call: Awaitable[Any]) -> RemoteError:
@@ -146,22 +184,11 @@ async def refused(call: Awaitable[Any]) -> RemoteError:
     return caught.value
 
 
-async def labelled(channel: Channel, spec: MethodSpec[Any, Any] = UNARY, **labels: Any) -> Any:
-    """Call a unary method with a priority or a tenant, below the policies of a client."""
-    ctx = Context(spec, **labels).new_attempt(AttemptKind.FIRST)
-    return await channel._transports[channel.targets[0]].service(spec)(REQUEST, ctx)
-
-
 async def test_shedding_by_priority() -> None:
     """While handlers are stuck, sheddable calls are turned away first, then default ones; critical ones pass."""
-    handlers, seen = Blocking(), Seen()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=10), observe=seen, uniform=half) as server,
-        Channel(server.address) as channel,
-    ):
-        running = [asyncio.create_task(_unary(channel)) for _ in range(9)]
-        await entered(handlers, 9)
-        error = await refused(labelled(channel, priority=Priority.SHEDDABLE))
+    async with served(shedding=SheddingOptions(limit=10)) as service:
+        running = [await service.begin() for _ in range(9)]
+        error = await refused(service.labelled(priority=Priority.SHEDDABLE))
         assert error.message.startswith("test.v1.Tests/Unary was turned away by an overloaded server")
         info, retry_info = error.details
         assert info == ErrorInfo(
@@ -171,159 +198,111 @@ async def test_shedding_by_priority() -> None:
         assert retry_info.retry_delay.ToMilliseconds() == 100
         assert error.attempt is not None
         assert pushback(error.attempt.trailers) == 0.1
-        await refused(_unary(channel))
-        critical = asyncio.create_task(labelled(channel, priority=Priority.CRITICAL))
-        await entered(handlers)
-        handlers.go.set()
+        await refused(_unary(service.channel))
+        critical = await service.begin(service.labelled(priority=Priority.CRITICAL))
+        service.handlers.go.set()
         assert await asyncio.gather(*running, critical) == [REPLY] * 10
-    assert [each.priority for each in seen.observations if isinstance(each, CallShed)] == ["sheddable", "default"]
-    assert handlers.handled == 10
+    assert [each.priority for each in service.shed] == ["sheddable", "default"]
+    assert service.handlers.handled == 10
 
 
 @pytest.mark.parametrize("kind", CALLS)
 async def test_a_call_holds_its_place_until_its_end(kind: MethodKind) -> None:
     """Of whatever shape it is."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1)) as server,
-        Channel(server.address) as channel,
-    ):
-        running = asyncio.create_task(CALLS[kind](channel))
-        await entered(handlers)
-        await refused(_unary(channel))
-        handlers.go.set()
+    async with served(shedding=ONE_PLACE) as service:
+        running = await service.begin(CALLS[kind](service.channel))
+        await refused(_unary(service.channel))
+        service.handlers.go.set()
         await running
-        await until_free(channel, handlers)
+        await service.until_free()
 
 
 @pytest.mark.parametrize("kind", CALLS)
 async def test_a_failed_call_hands_its_place_back(kind: MethodKind) -> None:
     """The handler raises."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1)) as server,
-        Channel(server.address) as channel,
-    ):
-        running = asyncio.create_task(CALLS[kind](channel))
-        await entered(handlers)
-        handlers.error = CarrickError(Code.NOT_FOUND, "as told")
-        handlers.go.set()
+    async with served(shedding=ONE_PLACE) as service:
+        running = await service.begin(CALLS[kind](service.channel))
+        service.handlers.error = CarrickError(Code.NOT_FOUND, "as told")
+        service.handlers.go.set()
         with pytest.raises(RemoteError, match="as told"):
             await running
-        await until_free(channel, handlers)
+        await service.until_free()
 
 
 @pytest.mark.parametrize("kind", CALLS)
 async def test_a_cancelled_call_hands_its_place_back(kind: MethodKind) -> None:
     """The caller goes away."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1)) as server,
-        Channel(server.address) as channel,
-    ):
-        running = asyncio.create_task(CALLS[kind](channel))
-        await entered(handlers)
+    async with served(shedding=ONE_PLACE) as service:
+        running = await service.begin(CALLS[kind](service.channel))
         running.cancel()
         await asyncio.wait((running,))
         assert running.cancelled()
-        await until_free(channel, handlers)
+        await service.until_free()
 
 
 @pytest.mark.parametrize("kind", CALLS)
 async def test_a_call_past_its_deadline_hands_its_place_back(kind: MethodKind) -> None:
     """The handler is cancelled by gRPC."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1)) as server,
-        Channel(server.address) as channel,
-    ):
+    async with served(shedding=ONE_PLACE) as service:
         with pytest.raises(DeadlineError):
-            await CALLS[kind](channel, timeout=0.1)
-        await until_free(channel, handlers)
+            await CALLS[kind](service.channel, timeout=0.1)
+        await service.until_free()
 
 
 async def test_a_call_in_the_queue_gets_the_next_place() -> None:
     """It waits behind a stuck handler and is handled when that ends."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1, max_queued=1, max_queue_time=PATIENCE)) as server,
-        Channel(server.address) as channel,
-    ):
-        first = asyncio.create_task(_unary(channel))
-        await entered(handlers)
-        second = asyncio.create_task(_unary(channel))
-        handlers.go.set()
+    async with served(shedding=ONE_IN_THE_QUEUE) as service:
+        first = await service.begin()
+        second = asyncio.create_task(_unary(service.channel))
+        service.handlers.go.set()
         assert await first == await second == REPLY
 
 
 async def test_a_call_whose_deadline_passes_in_the_queue_is_never_handled() -> None:
     """Its caller hears of the deadline, and its place in the queue is free again."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1, max_queued=1, max_queue_time=PATIENCE)) as server,
-        Channel(server.address) as channel,
-    ):
-        running = asyncio.create_task(_unary(channel))
-        await entered(handlers)
+    async with served(shedding=ONE_IN_THE_QUEUE) as service:
+        running = await service.begin()
         with pytest.raises(DeadlineError):
-            await _unary(channel, timeout=0.05)
+            await _unary(service.channel, timeout=0.05)
         await asyncio.sleep(0.05)
-        handlers.go.set()
+        service.handlers.go.set()
         await running
-        assert handlers.handled == 1
+        assert service.handlers.handled == 1
 
 
 async def test_a_call_waits_no_longer_than_the_queue_allows() -> None:
     """It is turned away while its caller still waits."""
-    handlers, seen = Blocking(), Seen()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1, max_queued=1, max_queue_time=0.02), observe=seen) as server,
-        Channel(server.address) as channel,
-    ):
-        running = asyncio.create_task(_unary(channel))
-        await entered(handlers)
-        await refused(_unary(channel))
-        handlers.go.set()
+    async with served(shedding=SheddingOptions(limit=1, max_queued=1, max_queue_time=0.02)) as service:
+        running = await service.begin()
+        await refused(_unary(service.channel))
+        service.handlers.go.set()
         await running
-    assert [each.reason for each in seen.observations if isinstance(each, CallShed)] == ["queue_time"]
+    assert [each.reason for each in service.shed] == ["queue_time"]
 
 
 async def test_a_methods_own_limit_leaves_the_others_alone() -> None:
     """A contract can bound one method."""
-    handlers = Blocking()
-    bounded = method("Bounded", policy=MethodPolicy(shedding=SheddingOptions(limit=1)))
-    async with (
-        Server(Routes((bounded, handlers.unary), (PLAIN, handlers.unary))) as server,
-        Channel(server.address) as channel,
-    ):
-        running = [asyncio.create_task(_await(channel.unary(bounded)(REQUEST)))]
-        await entered(handlers)
+    bounded = method("Bounded", policy=MethodPolicy(shedding=ONE_PLACE))
+    async with served(bounded, PLAIN) as service:
+        running = [await service.begin(service.channel.unary(bounded)(REQUEST))]
         with pytest.raises(RemoteError, match="overloaded"):
-            await channel.unary(bounded)(REQUEST)
-        running.append(asyncio.create_task(_await(channel.unary(PLAIN)(REQUEST))))
-        await entered(handlers)
-        handlers.go.set()
+            await service.channel.unary(bounded)(REQUEST)
+        running.append(await service.begin(service.channel.unary(PLAIN)(REQUEST)))
+        service.handlers.go.set()
         assert await asyncio.gather(*running) == [REPLY, REPLY]
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
 
 
 async def test_health_and_reflection_answer_at_the_limit() -> None:
     """A server that turns calls away is alive: if it said otherwise, the others would get its load on top."""
-    handlers = Blocking()
     async with (
-        Server(handlers, shedding=SheddingOptions(limit=1)) as server,
-        Channel(server.address) as channel,
-        grpc.aio.insecure_channel(server.address) as bare,
+        served(shedding=ONE_PLACE) as service,
+        grpc.aio.insecure_channel(service.server.address) as bare,
     ):
-        running = asyncio.create_task(_unary(channel))
-        await entered(handlers)
-        await refused(_unary(channel))
+        running = await service.begin()
+        await refused(_unary(service.channel))
         health: Any = health_pb2_grpc.HealthStub(bare)
-        for service in ("", "test.v1.Tests"):
-            reply = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        for name in ("", "test.v1.Tests"):
+            reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
         watching = health.Watch(health_pb2.HealthCheckRequest())
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -334,7 +313,7 @@ async def test_health_and_reflection_answer_at_the_limit() -> None:
         )
         assert (await listing.read()).list_services_response.service
         listing.cancel()
-        handlers.go.set()
+        service.handlers.go.set()
         await running
 
 
@@ -345,18 +324,14 @@ def block(seconds: float) -> None:
 
 async def test_a_blocked_event_loop_turns_calls_away() -> None:
     """While it lags, and when it is in time again no longer."""
-    handlers, seen = Blocking(), Seen()
-    handlers.go.set()
-    async with (
-        Server(handlers, shedding=SheddingOptions(max_loop_lag=0.2), observe=seen) as server,
-        Channel(server.address) as channel,
-    ):
-        await _unary(channel)
+    async with served(shedding=SheddingOptions(max_loop_lag=0.2)) as service:
+        service.handlers.go.set()
+        await _unary(service.channel)
         block(1.0)
-        await refused(labelled(channel, priority=Priority.SHEDDABLE))
-        await labelled(channel, priority=Priority.CRITICAL)
-        await until_free(channel, handlers)
-    assert "loop_lag" in {each.reason for each in seen.observations if isinstance(each, CallShed)}
+        await refused(service.labelled(priority=Priority.SHEDDABLE))
+        await service.labelled(priority=Priority.CRITICAL)
+        await service.until_free()
+    assert "loop_lag" in {each.reason for each in service.shed}
 
 
 @pytest.mark.parametrize("max_loop_lag", [None, 0.2])
@@ -374,27 +349,22 @@ async def test_the_loop_is_watched_only_where_that_is_asked_for(max_loop_lag: fl
 
 async def test_a_rate_limit_by_tenant() -> None:
     """A tenant that calls too often is refused until its next token comes; another one is not."""
-    seen = Seen()
     limited = method(
         "Limited",
         policy=MethodPolicy(rate_limit=RateLimitOptions(per_second=0.01, burst=2, by=RateKey.TENANT)),
     )
-    handlers = Blocking()
-    handlers.go.set()
-    async with (
-        Server(Routes((limited, handlers.unary)), observe=seen) as server,
-        Channel(server.address) as channel,
-    ):
-        assert [await labelled(channel, limited, tenant="acme") for _ in range(2)] == [REPLY, REPLY]
-        error = await refused(labelled(channel, limited, tenant="acme"))
-        assert await labelled(channel, limited, tenant="other") == REPLY
+    async with served(limited) as service:
+        service.handlers.go.set()
+        assert [await service.labelled(limited, tenant="acme") for _ in range(2)] == [REPLY, REPLY]
+        error = await refused(service.labelled(limited, tenant="acme"))
+        assert await service.labelled(limited, tenant="other") == REPLY
     assert "calls a second for each tenant" in error.message
     assert error.details[0] == ErrorInfo(reason="RATE_LIMITED", domain="carrick", metadata={"by": "tenant"})
     assert error.attempt is not None
     wait = pushback(error.attempt.trailers)
     assert wait is not None
     assert 90 < wait <= 100
-    assert seen.observations == [RateLimited(method=limited.full_name, by="tenant")]
+    assert service.seen.observations == [RateLimited(method=limited.full_name, by="tenant")]
 
 
 async def test_a_rate_limit_by_caller_counts_all_its_connections() -> None:
@@ -403,38 +373,30 @@ async def test_a_rate_limit_by_caller_counts_all_its_connections() -> None:
         "Limited",
         policy=MethodPolicy(rate_limit=RateLimitOptions(per_second=0.01, burst=1, by=RateKey.CALLER)),
     )
-    handlers = Blocking()
-    handlers.go.set()
-    async with Server(Routes((limited, handlers.unary))) as server:
-        async with Channel(server.address) as channel:
-            assert await channel.unary(limited)(REQUEST) == REPLY
-        async with Channel(server.address) as channel:
+    async with served(limited) as service:
+        service.handlers.go.set()
+        assert await service.channel.unary(limited)(REQUEST) == REPLY
+        async with Channel(service.server.address) as another:
             with pytest.raises(RemoteError, match="calls a second for each caller"):
-                await channel.unary(limited)(REQUEST)
+                await another.unary(limited)(REQUEST)
 
 
 async def test_shedding_can_be_switched_off() -> None:
     """Then nothing bounds the calls."""
-    handlers = Blocking()
-    async with (
-        Server(handlers, shedding=SheddingOptions(limit=1, enabled=False)) as server,
-        Channel(server.address) as channel,
-    ):
-        running = [asyncio.create_task(_unary(channel)) for _ in range(5)]
-        await entered(handlers, 5)
-        handlers.go.set()
+    async with served(shedding=SheddingOptions(limit=1, enabled=False)) as service:
+        running = [await service.begin() for _ in range(5)]
+        service.handlers.go.set()
         assert await asyncio.gather(*running) == [REPLY] * 5
 
 
 async def test_a_stop_ends_calls_in_the_queue() -> None:
     """They neither hang nor are handled after the server's grace has passed."""
-    handlers = Blocking()
-    server = Server(handlers, shedding=SheddingOptions(limit=1, max_queued=5, max_queue_time=PATIENCE), grace=0.05)
-    async with server, Channel(server.address) as channel:
-        calls = [asyncio.create_task(_unary(channel)) for _ in range(3)]
-        await entered(handlers)
+    options = SheddingOptions(limit=1, max_queued=5, max_queue_time=PATIENCE)
+    async with served(shedding=options, grace=0.05) as service:
+        calls = [asyncio.create_task(_unary(service.channel)) for _ in range(3)]
+        await service.entered()
         async with asyncio.timeout(PATIENCE):
-            await server.stop()
+            await service.server.stop()
             ended = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(each, CarrickError) for each in ended)
-    assert handlers.handled == 1
+    assert service.handlers.handled == 1
