@@ -16,7 +16,18 @@ from carrick.method import MethodSpec
 from carrick.options import Priority
 from carrick.trace import Trace
 
-__all__ = ["Attempt", "AttemptKind", "Call", "Context", "Metadata", "calling", "current", "detached", "enter"]
+__all__ = [
+    "Attempt",
+    "AttemptKind",
+    "Call",
+    "Context",
+    "Metadata",
+    "calling",
+    "current",
+    "detached",
+    "enter",
+    "enter_task",
+]
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 """Pairs of lower-case name and value. A name may occur more than once; names in ``-bin`` carry bytes."""
@@ -226,6 +237,11 @@ class enter:  # noqa: N801  # used like a function; a class, since a generator c
 
     def __exit__(self, *exc_info: object) -> None:
         _current.reset(self._token)
+
+
+def enter_task(ctx: Context) -> None:
+    """Make ``ctx`` the current context for the rest of this task. For what handles each call in a task of its own."""
+    _current.set(ctx)
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from carrick.instruments import Instruments
 class _Nothing:
     """Instruments that do nothing, written without any base class."""
 
+    def position(self, ctx: Context | None) -> Trace | None:
+        return ctx.trace if ctx else None
+
     def call(self) -> Filter:
         return _pass
 
@@ -32,7 +35,7 @@ async def _pass(request: Any, ctx: Context, service: Service) -> Any:
 
 
 def test_anything_with_these_methods_will_do() -> None:
-    """Instruments are a protocol: whoever brings another tracing library writes six methods."""
+    """Instruments are a protocol: whoever brings another tracing library writes seven methods."""
     instruments: Instruments = _Nothing()
 
     assert instruments.call() is _pass

@@ -31,6 +31,9 @@ class _Noting:
     def __init__(self) -> None:
         self.notes: list[str] = []
 
+    def position(self, ctx: Context | None) -> Trace | None:
+        return ctx.trace if ctx else None
+
     def call(self) -> Filter:
         return self._note("call")
 

@@ -188,7 +188,7 @@ class BreakerState:
     def _ended(self, permit: Permit, now: float, *, failed: bool, slow: bool) -> None:
         if permit is not self._permit or not (self._closed or permit.trial):
             return
-        self._window.add(now, *_KINDS[failed, slow])
+        self._window.add_each(now, _KINDS[failed, slow])
         if failed or slow:
             counts = self.counts(now)
             reason = OpenReason.TRIAL if permit.trial else self._too_bad(counts)

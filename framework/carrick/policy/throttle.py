@@ -60,7 +60,7 @@ class ThrottleState:
 
     def accepted(self, now: float) -> None:
         """Count a call that the service took on."""
-        self._counts.add(now, _REQUESTS, _ACCEPTS)
+        self._counts.add_each(now, (_REQUESTS, _ACCEPTS))
 
     def unaccepted(self, now: float) -> None:
         """Count a call that it did not."""

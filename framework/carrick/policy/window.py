@@ -1,5 +1,7 @@
 """Counting what happened lately."""
 
+from collections.abc import Iterable
+
 __all__ = ["LastCounts", "SlidingCounts"]
 
 _SLICES = 10
@@ -22,14 +24,17 @@ class SlidingCounts:
         self._current = self._slices[0]
         self._ends = 0.0
 
-    def add(self, now: float, *kinds: int) -> None:
-        """Count one of each kind, by its index."""
+    def add(self, now: float, kind: int) -> None:
+        """Count one of a kind, by its index."""
         if now >= self._ends:
             self._advance(now)
-        current, totals = self._current, self._totals
+        self._current[kind] += 1
+        self._totals[kind] += 1
+
+    def add_each(self, now: float, kinds: Iterable[int]) -> None:
+        """Count one of each kind."""
         for kind in kinds:
-            current[kind] += 1
-            totals[kind] += 1
+            self.add(now, kind)
 
     def totals(self, now: float) -> list[int]:
         """Return the counts of all kinds. The list is the window's own: read it, do not keep it."""
@@ -68,8 +73,12 @@ class LastCounts:
         self._totals = [0] * kinds
         self._next = 0
 
-    def add(self, now: float, *kinds: int) -> None:
-        """Count one of each kind, by its index, as one time."""
+    def add(self, now: float, kind: int) -> None:
+        """Count one of a kind, by its index."""
+        self.add_each(now, (kind,))
+
+    def add_each(self, now: float, kinds: tuple[int, ...]) -> None:
+        """Count one of each kind, as one time."""
         place, totals = self._next, self._totals
         for kind in self._ring[place]:
             totals[kind] -= 1

@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import AsyncIterable, Callable, Coroutine
-from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from carrick.cancellation import cancelled
-from carrick.context import Context, Metadata, enter
+from carrick.context import Context, Metadata, enter_task
 from carrick.errors import CarrickError, Code, StoreError
 from carrick.method import MethodSpec
-from carrick.rpc.handlers import Handler
+from carrick.rpc.handlers import handler_for, received_metadata
 from carrick.rpc.limits import metadata_size
 from carrick.rpc.metadata import check_metadata, context_from, retries_left
 from carrick.rpc.requests import WholeRequests
@@ -52,34 +51,35 @@ def inbound(
     monotonic: Callable[[], float],
     max_message_bytes: int,
     running: Running,
-) -> Callable[[Metadata], Handler]:
-    """Return what makes the handler of a call with its metadata.
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return what handles the calls of a method, for gRPC.
 
     It takes and gives bytes, where requests are not streamed, and writes streamed responses itself.
     """
-    streams = method.streams_responses
+    takes_stream, streams, response = method.streams_requests, method.streams_responses, method.response
     encode, decode = _encoder(method, max_message_bytes), _decoder(method)
 
-    async def handle(metadata: Metadata, request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+    async def handle(request: Any, transport: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         left: float | None = transport.time_remaining()
         ctx = None
         running.count += 1
         try:
             deadline = None if left is None else monotonic() + left
-            ctx = context_from(method, metadata, deadline=deadline, peer=transport.peer())
-            if not method.streams_requests:
+            ctx = context_from(method, received_metadata(), deadline=deadline, peer=transport.peer())
+            enter_task(ctx)
+            if not takes_stream:
                 request = decode(request)
             elif not streams:
                 request = WholeRequests(request, transport)
             answer = None
-            with enter(ctx):
-                reply = await service(request, ctx)
-                if streams:
-                    await _write(reply, ctx, transport, encode)
-                else:
-                    _check(reply, ctx)
-                    answer = encode(reply, ctx)
-            if trailers := _trailers(ctx):
+            reply = await service(request, ctx)
+            if streams:
+                await _write(reply, ctx, transport, encode)
+            else:
+                if not isinstance(reply, response):
+                    raise _wrong(reply, method)
+                answer = encode(reply, ctx)
+            if ctx.call.trailers and (trailers := _trailers(ctx)):
                 transport.set_trailing_metadata(trailers)
             return answer
         except BaseException as error:  # whatever a handler raises becomes a status: its caller waits
@@ -91,7 +91,7 @@ def inbound(
             if not running.count:
                 running.idle.set()
 
-    return lambda metadata: Handler(method, decode, partial(handle, metadata))
+    return handler_for(method, decode, handle)
 
 
 def _decoder(method: MethodSpec[Any, Any]) -> Callable[[bytes], Any]:
@@ -126,19 +126,20 @@ def _encoder(method: MethodSpec[Any, Any], most: int) -> _Encode:
 
 async def _write(stream: Any, ctx: Context, transport: Any, encode: _Encode) -> None:
     """Write each response when the connection has room for it, and close the handler's stream whatever happens."""
+    assert ctx.method is not None
+    response = ctx.method.response
     try:
         async for reply in stream:
-            _check(reply, ctx)
+            if not isinstance(reply, response):
+                raise _wrong(reply, ctx.method)
             await transport.write(encode(reply, ctx))
     finally:
         await close(stream)
 
 
-def _check(reply: object, ctx: Context) -> None:
-    assert ctx.method is not None
-    if not isinstance(reply, ctx.method.response):
-        verb = "yielded" if ctx.method.streams_responses else "returned"
-        raise TypeError(f"{ctx.method.full_name} {verb} {_named(reply)}, not a {ctx.method.response.__name__}")
+def _wrong(reply: object, method: MethodSpec[Any, Any]) -> TypeError:
+    verb = "yielded" if method.streams_responses else "returned"
+    return TypeError(f"{method.full_name} {verb} {_named(reply)}, not a {method.response.__name__}")
 
 
 def _named(value: object) -> str:
@@ -175,8 +176,7 @@ async def _refuse(
         trailers: Metadata = ()
         answer = answer_for(error, "")
     else:
-        with enter(ctx):
-            _log_failure(method.full_name, error)
+        _log_failure(method.full_name, error)
         answer, trailers = answer_for(error, ctx.correlation_id, ctx.call.recorded), _trailers(ctx)
     await transport.abort(grpc_code(answer.code), answer.message, (*answer.trailers, *trailers, *retries_left(error)))
     raise AssertionError("abort raises")

@@ -1,7 +1,6 @@
 """The framework's words in RPC metadata, and their checked reading."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -66,7 +65,7 @@ def metadata_for(ctx: Context) -> Metadata:
 
 def context_from(
     method: MethodSpec[Any, Any],
-    metadata: Iterable[tuple[str, str | bytes]],
+    metadata: Metadata,
     *,
     deadline: float | None,
     peer: str,
@@ -77,23 +76,22 @@ def context_from(
     refused with ``INVALID_ARGUMENT``, since another one in its place would break the caller's promise, and so is more
     than one key (draft-ietf-httpapi-idempotency-key-header-06, 2.1).
     """
-    pairs = tuple(metadata)
-    words = dict(pairs)
-    key = _accepted_key(words[KEY], pairs) if KEY in words else None
+    words = dict(metadata)
     call = Call()
-    if (allowed := parse_allowance(words.get(RETRIES_LEFT))) is not None:
+    if RETRIES_LEFT in words and (allowed := parse_allowance(words[RETRIES_LEFT])) is not None:
         call.allowance = RetryAllowance(allowed, inherited=True)
+    priority = method.policy.priority
     return Context(
         method,
-        correlation_id=accepted_id(words.get(CORRELATION)),
-        causation_id=accepted_id(words.get(CAUSATION)),
+        correlation_id=accepted_id(words[CORRELATION]) if CORRELATION in words else None,
+        causation_id=accepted_id(words[CAUSATION]) if CAUSATION in words else None,
         deadline=deadline,
-        key=key,
-        metadata=pairs,
+        key=_accepted_key(words[KEY], metadata) if KEY in words else None,
+        metadata=metadata,
         peer=peer,
-        trace=Trace.parse(words.get(TRACEPARENT), words.get(TRACESTATE)),
-        priority=_PRIORITIES.get(words.get(PRIORITY), method.policy.priority),
-        tenant=accepted_id(words.get(TENANT)),
+        trace=Trace.parse(words[TRACEPARENT], words.get(TRACESTATE)) if TRACEPARENT in words else None,
+        priority=_PRIORITIES.get(words[PRIORITY], priority) if PRIORITY in words else priority,
+        tenant=accepted_id(words[TENANT]) if TENANT in words else None,
         call=call,
     )
 

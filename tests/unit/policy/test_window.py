@@ -16,7 +16,7 @@ def test_what_is_counted_is_what_happened_in_the_last_ten_slices(events: list[tu
     now = 100
     for passed, kinds in events:
         now += passed
-        counts.add(now, *kinds)
+        counts.add_each(now, tuple(kinds))
         happened += [(now, kind) for kind in kinds]
         recent = [kind for second, kind in happened if second > now - 10]
         assert counts.totals(now) == [recent.count(kind) for kind in range(3)]
@@ -38,7 +38,7 @@ def test_the_last_so_many_are_counted(size: int, events: list[set[int]]) -> None
     """A window of calls holds as many as it is large, whatever the time."""
     counts = LastCounts(size, 3)
     for number, kinds in enumerate(events, start=1):
-        counts.add(0.0, *kinds)
+        counts.add_each(0.0, tuple(kinds))
         recent = events[max(0, number - size) : number]
         assert counts.totals(1e9) == [sum(kind in each for each in recent) for kind in range(3)]
     counts.clear()

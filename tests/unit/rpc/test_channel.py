@@ -41,7 +41,7 @@ class _Bound:
     ) -> None:
         self._service = Scripted()
         policy = policy or MethodPolicy(deadline_margin=0.0)
-        self.call = UnaryCall(of, policy, self._service, 2.0, FakeClock(start=100.0))
+        self.call = UnaryCall(of, policy, self._service, 2.0, FakeClock(start=100.0), instruments=None)
 
     @property
     def ctx(self) -> Context:

@@ -147,7 +147,9 @@ async def test_a_ratio_decides_for_new_traces(monkeypatch: pytest.MonkeyPatch) -
     for number, sampled in ((0.2, True), (0.3, False)):
         monkeypatch.setattr(random, "random", lambda number=number: number)
         transport = Scripted()
-        await call(recorder, transport, first_attempt(REPEATABLE))
+        ctx = first_attempt(REPEATABLE)
+        born = recorder.instruments.position(None)
+        await call(recorder, transport, ctx if born is None else ctx.with_trace(born))
         trace = transport.contexts[0].trace
         assert trace is not None
         assert trace.sampled is sampled
