@@ -1,12 +1,10 @@
 """How the shop's services say no: a status with a reason for programs."""
 
-from collections.abc import Mapping
-
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from carrick import CarrickError, Code
 
-__all__ = ["invalid", "reason_of", "refusal"]
+__all__ = ["reason_of", "refusal"]
 
 _DOMAIN = "shop"
 
@@ -14,17 +12,6 @@ _DOMAIN = "shop"
 def refusal(reason: str, message: str) -> CarrickError:
     """Make the error for what can't be done as things stand."""
     return CarrickError(Code.FAILED_PRECONDITION, message, [ErrorInfo(reason=reason, domain=_DOMAIN)])
-
-
-def invalid(violations: Mapping[str, str]) -> CarrickError:
-    """Make the error for a request that makes no sense: which field, and what to write instead."""
-    detail = BadRequest(
-        field_violations=[
-            BadRequest.FieldViolation(field=field, description=text) for field, text in violations.items()
-        ]
-    )
-    text = "; ".join(f"{field}: {description}" for field, description in violations.items())
-    return CarrickError(Code.INVALID_ARGUMENT, text, [detail])
 
 
 def reason_of(error: CarrickError) -> str:

@@ -2,7 +2,7 @@
 
 from carrick import CarrickError, Code, Context
 from carrick.store import Database
-from services.orders.domain import Order, Status, check
+from services.orders.domain import Line, Order, Status
 from services.orders.fulfilment import Fulfilment, lines_of
 from services.orders.store import OrderBook
 from shop.orders.v1.orders_carrick import OrdersServicer
@@ -33,7 +33,7 @@ class OrdersHandlers(OrdersServicer):
 
     async def place_order(self, request: PlaceOrderRequest, ctx: Context) -> PlaceOrderResponse:
         """Commit the intent, do the steps, then commit outcome, event and reply together."""
-        lines = check(request)
+        lines = [Line(line.sku, line.quantity, line.unit_price) for line in request.lines]
         assert ctx.key is not None  # the contract requires one
         order = await self._book.intend(ctx.key, ctx.correlation_id, request.customer_id, lines)
         decision = await self._fulfilment.attempt(order) if order.status is Status.PENDING else None

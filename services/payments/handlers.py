@@ -4,7 +4,6 @@ from carrick import Context
 from carrick.store import Database
 from services.payments.bank import Bank
 from services.payments.store import Ledger
-from services.refusal import invalid
 from shop.payments.v1.payments_carrick import PaymentsServicer
 from shop.payments.v1.payments_pb2 import ChargeRequest, ChargeResponse, RefundRequest, RefundResponse
 
@@ -21,8 +20,6 @@ class PaymentsHandlers(PaymentsServicer):
 
     async def charge(self, request: ChargeRequest, ctx: Context) -> ChargeResponse:
         """Ask the bank, then write the charge."""
-        if not request.order_id or not request.customer_id:
-            raise invalid({"order_id, customer_id": "must not be empty"})
         await self._bank.authorise(request.customer_id, request.amount)
         async with self._database.transaction() as tx:
             charge_id = await self._ledger.charge(tx, request.order_id, request.customer_id, request.amount)

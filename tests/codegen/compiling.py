@@ -10,9 +10,10 @@ from grpc_tools import protoc  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTO = ROOT / "proto"
+PROTOVALIDATE = ROOT / "third_party" / "protovalidate"
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 GOOGLE = Path(status_pb2.__file__).parents[2]
-INCLUDES = [f"-I{include}" for include in (PROTO, WELL_KNOWN, GOOGLE)]
+INCLUDES = [f"-I{include}" for include in (PROTO, PROTOVALIDATE, WELL_KNOWN, GOOGLE)]
 
 HEADER = """syntax = "proto3";
 package acme.v1;

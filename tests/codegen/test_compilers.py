@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.codegen.compiling import PROTO, ROOT
+from tests.codegen.compiling import PROTO, PROTOVALIDATE, ROOT
 
 BIN = Path(sys.executable).parent
 TEMPLATE = """version: v2
@@ -59,7 +59,8 @@ def buf(proto: Path, path: Path, out: Path, opt: str = "") -> subprocess.Complet
 def protoc(proto: Path, path: Path, out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run protoc for one file below ``proto``."""
     plugin = f"--plugin=protoc-gen-carrick={BIN / 'protoc-gen-carrick'}"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{proto}", f"-I{PROTO}", plugin]
+    includes = [f"-I{folder}" for folder in (proto, PROTO, PROTOVALIDATE)]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, plugin]
     return run(*command, f"--carrick_out={out}", *flags, str(path), folder=out)
 
 

@@ -1,7 +1,6 @@
 """Methods whose requests have rules of protovalidate."""
 
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from tests.codegen.compiling import compile_files, compile_folder
 from tests.codegen.fuzz.effort import bounded
 from tests.codegen.running import text_of
 
-FIXTURE = Path(__file__).with_name("validation")
-
 RULED = "message Ruled { string id = 1 [(buf.validate.field).required = true]; }"
 
 
@@ -29,13 +26,6 @@ def validated(text: str) -> list[str]:
     """Return the names of the methods that are told to have rules."""
     specs = re.findall(r"MethodSpec\(.*?\n\)", text, re.DOTALL)
     return [re.findall(r'name="(\w+)"', spec)[0] for spec in specs if "    validated=True," in spec.split("\n")]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder that has validate.proto."""
-    shutil.copytree(FIXTURE, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 def contract(request: str, response: str = "") -> str:
@@ -55,7 +45,7 @@ def contract(request: str, response: str = "") -> str:
         "string id = 1 [(buf.validate.field) = {}];",
         "oneof which { string id = 1 [(buf.validate.field).required = true]; }",
         "oneof which { option (buf.validate.oneof).required = true; string id = 1; }",
-        'option (buf.validate.message).condition = "x";',
+        'option (buf.validate.message).cel = {id: "x", expression: "true"};',
         f"{RULED} Ruled one = 1;",
         f"{RULED} repeated Ruled some = 1;",
         f"{RULED} map<string, Ruled> by_name = 1;",
@@ -65,9 +55,9 @@ def contract(request: str, response: str = "") -> str:
         f"{RULED} message Inner {{ Req back = 1; Ruled one = 2; }} Inner inner = 1;",
     ],
 )
-def test_requests_with_rules(request_: str, folder: Path) -> None:
+def test_requests_with_rules(request_: str, tmp_path: Path) -> None:
     """Rules are of fields, oneofs and messages, wherever in the request these are."""
-    assert validated(text_of(folder, contract(request_))) == ["Get"]
+    assert validated(text_of(tmp_path, contract(request_))) == ["Get"]
 
 
 @pytest.mark.parametrize(
@@ -80,26 +70,27 @@ def test_requests_with_rules(request_: str, folder: Path) -> None:
         ("", "string id = 1 [(buf.validate.field).required = true];"),
     ],
 )
-def test_requests_without_rules(request_: str, response: str, folder: Path) -> None:
+def test_requests_without_rules(request_: str, response: str, tmp_path: Path) -> None:
     """Rules of responses are nothing to the server, and other options are no rules."""
-    assert validated(text_of(folder, contract(request_, response))) == []
+    assert validated(text_of(tmp_path, contract(request_, response))) == []
 
 
 def test_without_protovalidate_there_are_no_rules(tmp_path: Path) -> None:
     """Where no contract imports it nothing is looked for, and another extension of that number is no rule."""
     body = """
     import "google/protobuf/descriptor.proto";
-    extend google.protobuf.FieldOptions { string note = 1159; }
+    extend google.protobuf.FieldOptions { Note note = 1159; }
+    message Note {}
     service Orders { rpc Get(Req) returns (Req); }
-    message Req { string id = 1 [(note) = "x"]; }
+    message Req { string id = 1 [(note) = {}]; }
     """
     assert validated(text_of(tmp_path, body)) == []
 
 
-def test_rules_in_another_file(folder: Path) -> None:
+def test_rules_in_another_file(tmp_path: Path) -> None:
     """The file of a service need not know of them."""
     request = compile_files(
-        folder,
+        tmp_path,
         items="""
         import "buf/validate/validate.proto";
         message Item { int32 n = 1 [(buf.validate.field).required = true]; }
@@ -119,9 +110,9 @@ def test_rules_in_another_file(folder: Path) -> None:
     assert validated(text) == ["Put", "Watch"]
 
 
-def test_an_import_of_options_alone(folder: Path) -> None:
+def test_an_import_of_options_alone(tmp_path: Path) -> None:
     """Edition 2024 has imports that are there for options, and are not among what the file depends on."""
-    (folder / "a.proto").write_text(
+    (tmp_path / "a.proto").write_text(
         """
         edition = "2024";
         import option "buf/validate/validate.proto";
@@ -129,7 +120,7 @@ def test_an_import_of_options_alone(folder: Path) -> None:
         message Req { string id = 1 [(buf.validate.field).required = true]; }
         """
     )
-    response = generate(compile_folder(folder, "a.proto"))
+    response = generate(compile_folder(tmp_path, "a.proto"))
     assert not response.error
     assert validated(response.file[0].content) == ["Get"]
 

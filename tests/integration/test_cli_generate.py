@@ -121,6 +121,7 @@ def test_both_compilers_give_the_committed_code(
     for theirs, ours in {
         "directory: proto": f"directory: {ROOT}/proto",
         "- proto/shop": f"- {ROOT}/proto/shop",
+        "directory: third_party": f"directory: {ROOT}/third_party",
     }.items():
         assert theirs in template
         template = template.replace(theirs, ours)

@@ -33,9 +33,16 @@ from carrick.context import enter
 from carrick.observe import BreakerOpened, Observation, RetryScheduled
 from carrick.rpc import Channel, Server
 from shop.orders.v1.orders_carrick import GET_ORDER, OrdersClient, OrdersServicer
-from shop.orders.v1.orders_pb2 import GetOrderRequest, GetOrderResponse, PlaceOrderRequest, PlaceOrderResponse
+from shop.orders.v1.orders_pb2 import (
+    GetOrderRequest,
+    GetOrderResponse,
+    OrderLine,
+    PlaceOrderRequest,
+    PlaceOrderResponse,
+)
 
 ASK = GetOrderRequest(order_id="1")
+PLACE = PlaceOrderRequest(customer_id="ann", lines=[OrderLine(sku="tea", quantity=1)])
 Handler = Callable[[GetOrderRequest, Context], Awaitable[GetOrderResponse]]
 
 
@@ -299,7 +306,7 @@ async def test_a_bad_idempotency_key_is_refused() -> None:
     """On the client before it is sent, on the server when another client sends it."""
     async with serving(Orders(echo)) as server, Channel(server.address) as channel:
         with pytest.raises(CarrickError, match="visible ASCII") as raised:
-            await OrdersClient(channel).place_order(PlaceOrderRequest(), key="with space")
+            await OrdersClient(channel).place_order(PLACE, key="with space")
         assert raised.value.code is Code.INVALID_ARGUMENT
         async with grpc.aio.insecure_channel(server.address) as bare:
             invoke = bare.unary_unary(
@@ -308,7 +315,7 @@ async def test_a_bad_idempotency_key_is_refused() -> None:
                 response_deserializer=PlaceOrderResponse.FromString,
             )
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await invoke(PlaceOrderRequest(), metadata=(("idempotency-key", "x" * 200),))
+                await invoke(PLACE, metadata=(("idempotency-key", "x" * 200),))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -2,91 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from carrick import CarrickError, Code, outbox, store
-from carrick.outbox import Outbox
-from carrick.rpc import Channel, Server
-from carrick.store import IdempotencyRecords
-from carrick.store.sqlite import SqliteDatabase
-from services.inventory.handlers import InventoryHandlers
-from services.inventory.store import MIGRATIONS as INVENTORY
+from carrick import CarrickError, Code
 from services.inventory.store import Shelves
-from services.orders.domain import Line, Order, Placed, Refused
-from services.orders.fulfilment import Fulfilment
-from services.orders.store import MIGRATIONS as ORDERS
-from services.orders.store import OrderBook
-from services.payments.bank import Bank
-from services.payments.handlers import PaymentsHandlers
-from services.payments.store import MIGRATIONS as PAYMENTS
-from services.payments.store import Ledger
-from shop.inventory.v1.inventory_carrick import InventoryClient
-from shop.orders.v1.orders_carrick import OrdersEvents
-from shop.payments.v1.payments_carrick import PaymentsClient
-
-
-@dataclass
-class Shop:
-    """Orders, with real inventory and payments behind it."""
-
-    orders: SqliteDatabase
-    inventory: SqliteDatabase
-    payments: SqliteDatabase
-    book: OrderBook
-    fulfilment: Fulfilment
-
-    async def order(self, *, customer: str = "ann", quantity: int = 2) -> Order:
-        """Make a pending order."""
-        return await self.book.intend(f"key-{customer}-{quantity}", "c", customer, [Line("tea", quantity, 350)])
-
-    async def conclude(self, order: Order, decision: Placed | Refused) -> None:
-        """Write a decision in a transaction of its own."""
-        async with self.orders.transaction() as tx:
-            await self.fulfilment.conclude(tx, order, decision)
-
-    async def values(self, database: SqliteDatabase, query: str) -> list[Any]:
-        """Read one column."""
-        async with database.read() as tx:
-            return [row[0] for row in (await tx.execute(query)).all()]
+from services.orders.domain import Line, Placed, Refused
+from tests.integration.shop import Shop, open_shop
 
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     """Put the shop together in this process, with ten pieces of tea."""
-    async with AsyncExitStack() as parts:
-        databases = [
-            await parts.enter_async_context(
-                SqliteDatabase(
-                    tmp_path / f"{migrations.component}.db", migrations=[store.MIGRATIONS, *extra, migrations]
-                )
-            )
-            for migrations, extra in ((ORDERS, [outbox.MIGRATIONS]), (INVENTORY, []), (PAYMENTS, []))
-        ]
-        orders, inventory, payments = databases
-        shelves = Shelves()
-        async with inventory.transaction() as tx:
-            await shelves.deliver(tx, {"tea": 10})
-        channels = [
-            await parts.enter_async_context(
-                Channel(
-                    (await parts.enter_async_context(Server(servicer, claims=IdempotencyRecords(database)))).address
-                )
-            )
-            for servicer, database in (
-                (InventoryHandlers(inventory, shelves), inventory),
-                (PaymentsHandlers(payments, Ledger(), Bank(None)), payments),
-            )
-        ]
-        book = OrderBook(orders)
-        fulfilment = Fulfilment(
-            book, InventoryClient(channels[0]), PaymentsClient(channels[1]), OrdersEvents(Outbox("orders"))
-        )
-        yield Shop(orders, inventory, payments, book, fulfilment)
+    async with open_shop(tmp_path) as shop:
+        await shop.deliver({"tea": 10})
+        yield shop
 
 
 async def test_runs_side_by_side_take_stock_and_money_once(shop: Shop) -> None:

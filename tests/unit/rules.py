@@ -1,7 +1,4 @@
-"""Contracts with rules for their requests, compiled while the tests run.
-
-They import as many of protovalidate's options as the tests need, written down here: only their numbers count.
-"""
+"""Contracts with rules for their requests, compiled while the tests run."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,25 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
 from carrick import IdempotencyOptions, MethodKind, MethodPolicy, MethodSpec
-
-OPTIONS = """
-syntax = "proto2";
-package buf.validate;
-import "google/protobuf/descriptor.proto";
-extend google.protobuf.MessageOptions { optional MessageRules message = 1159; }
-extend google.protobuf.FieldOptions { optional FieldRules field = 1159; }
-message Rule { optional string id = 1; optional string message = 2; optional string expression = 3; }
-message MessageRules { repeated Rule cel = 3; }
-message FieldRules {
-  repeated Rule cel = 23;
-  optional bool required = 25;
-  oneof type { UInt32Rules uint32 = 5; StringRules string = 14; RepeatedRules repeated = 18; MapRules map = 19; }
-}
-message StringRules { optional uint64 min_len = 2; optional uint64 max_len = 3; optional string pattern = 6; }
-message UInt32Rules { optional uint32 lt = 2; optional uint32 gt = 4; }
-message RepeatedRules { optional uint64 min_items = 1; optional uint64 max_items = 2; optional FieldRules items = 4; }
-message MapRules { optional FieldRules keys = 4; optional FieldRules values = 5; }
-"""
+from tests.codegen.compiling import PROTOVALIDATE, WELL_KNOWN
 
 SHOP = """
 message Line {
@@ -70,14 +49,12 @@ def messages(body: str) -> Any:
     """Compile messages, and return an object that has their classes as attributes."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "buf/validate").mkdir(parents=True)
-        (folder / "buf/validate/validate.proto").write_text(OPTIONS)
         (folder / "rules.proto").write_text(
             f'syntax = "proto3";\npackage test.rules;\nimport "buf/validate/validate.proto";\n{body}'
         )
-        well_known = Path(protoc.__file__).parent / "_proto"
+        includes = [f"-I{each}" for each in (folder, PROTOVALIDATE, WELL_KNOWN)]
         compiled = folder / "compiled.binpb"
-        flags = [f"-I{folder}", f"-I{well_known}", "--include_imports", f"--descriptor_set_out={compiled}"]
+        flags = [*includes, "--include_imports", f"--descriptor_set_out={compiled}"]
         assert protoc.main(["protoc", *flags, "rules.proto"]) == 0
         files = FileDescriptorSet.FromString(compiled.read_bytes()).file
     pool = DescriptorPool()

@@ -3,11 +3,15 @@
 import sys
 from typing import Any
 
+import protovalidate
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from buf.validate import validate_pb2
 from carrick import CarrickError, Code, ConfigurationError
 from carrick.policy.validation import Violation
 from carrick.validation import request_check
+from shop.orders.v1.orders_pb2 import GetOrderRequest
 from tests.unit.rules import SHOP, messages, ruled
 
 shop = messages(SHOP)
@@ -118,3 +122,20 @@ def test_a_violation_is_plain_data() -> None:
     """Of the framework's own type: nothing of protovalidate's leaves the adapter."""
     (violation,) = check(order(gift=True))
     assert type(violation) is Violation
+
+
+def test_the_copied_options_are_those_of_protovalidate() -> None:
+    """The contracts' rules are written in the options that the installed package was made with."""
+    (violation,) = protovalidate.Validator().collect_violations(GetOrderRequest())
+    installed = FileDescriptorProto.FromString(type(violation.proto).desc().file.proto.to_binary())
+    copied = FileDescriptorProto()
+    validate_pb2.DESCRIPTOR.CopyToProto(copied)
+    assert _fields(copied) == _fields(installed), "copy validate.proto of the version in requirements.lock"
+
+
+def _fields(file: FileDescriptorProto) -> set[tuple[str, str, int, int, bytes]]:
+    return {
+        (message.name, field.name, field.number, field.type, field.options.SerializeToString(deterministic=True))
+        for message in file.message_type
+        for field in message.field
+    }

@@ -39,6 +39,7 @@ RESERVE = MethodSpec(
         breaker=BreakerOptions(open_for=1.0),
         idempotency=IdempotencyOptions(key=KeyRule.REQUIRED),
     ),
+    validated=True,
 )
 
 RELEASE = MethodSpec(
@@ -52,6 +53,7 @@ RELEASE = MethodSpec(
         retry=RetryOptions(max_attempts=3, initial_backoff=0.02, max_backoff=0.25),
         breaker=BreakerOptions(open_for=1.0),
     ),
+    validated=True,
 )
 
 

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from carrick.v1 import options_pb2 as carrick_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/inventory/v1/inventory.proto\x12\x11shop.inventory.v1\x1a\x18\x63\x61rrick/v1/options.proto\"4\n\x04Item\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x02 \x01(\rR\x08quantity\"Z\n\x0eReserveRequest\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x17.shop.inventory.v1.ItemR\x05items\"\x11\n\x0fReserveResponse\"+\n\x0eReleaseRequest\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\"\x11\n\x0fReleaseResponse2\xbe\x01\n\tInventory\x12Z\n\x07Reserve\x12!.shop.inventory.v1.ReserveRequest\x1a\".shop.inventory.v1.ReserveResponse\"\x08\xaa\xee\x18\x04\"\x02\x08\x02\x12U\n\x07Release\x12!.shop.inventory.v1.ReleaseRequest\x1a\".shop.inventory.v1.ReleaseResponse\"\x03\x90\x02\x02\x42!\xaa\xee\x18\x1d\n\x1b\n\x02\x31s\x12\x0f\x08\x03\x12\x04\x32\x30ms\x1a\x05\x32\x35\x30ms\x1a\x04\"\x02\x31sb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/inventory/v1/inventory.proto\x12\x11shop.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x63\x61rrick/v1/options.proto\"K\n\x04Item\x12\x1b\n\x03sku\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x03sku\x12&\n\x08quantity\x18\x02 \x01(\rB\n\xbaH\x07*\x05\x18\xe8\x07 \x00R\x08quantity\"q\n\x0eReserveRequest\x12$\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x07orderId\x12\x39\n\x05items\x18\x02 \x03(\x0b\x32\x17.shop.inventory.v1.ItemB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64R\x05items\"\x11\n\x0fReserveResponse\"6\n\x0eReleaseRequest\x12$\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x07orderId\"\x11\n\x0fReleaseResponse2\xbe\x01\n\tInventory\x12Z\n\x07Reserve\x12!.shop.inventory.v1.ReserveRequest\x1a\".shop.inventory.v1.ReserveResponse\"\x08\xaa\xee\x18\x04\"\x02\x08\x02\x12U\n\x07Release\x12!.shop.inventory.v1.ReleaseRequest\x1a\".shop.inventory.v1.ReleaseResponse\"\x03\x90\x02\x02\x42!\xaa\xee\x18\x1d\n\x1b\n\x02\x31s\x12\x0f\x08\x03\x12\x04\x32\x30ms\x1a\x05\x32\x35\x30ms\x1a\x04\"\x02\x31sb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +34,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.inventory.v1.inventory
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\252\356\030\035\n\033\n\0021s\022\017\010\003\022\00420ms\032\005250ms\032\004\"\0021s'
+  _globals['_ITEM'].fields_by_name['sku']._loaded_options = None
+  _globals['_ITEM'].fields_by_name['sku']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_ITEM'].fields_by_name['quantity']._loaded_options = None
+  _globals['_ITEM'].fields_by_name['quantity']._serialized_options = b'\272H\007*\005\030\350\007 \000'
+  _globals['_RESERVEREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_RESERVEREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_RESERVEREQUEST'].fields_by_name['items']._loaded_options = None
+  _globals['_RESERVEREQUEST'].fields_by_name['items']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
+  _globals['_RELEASEREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_RELEASEREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_INVENTORY'].methods_by_name['Reserve']._loaded_options = None
   _globals['_INVENTORY'].methods_by_name['Reserve']._serialized_options = b'\252\356\030\004\"\002\010\002'
   _globals['_INVENTORY'].methods_by_name['Release']._loaded_options = None
   _globals['_INVENTORY'].methods_by_name['Release']._serialized_options = b'\220\002\002'
-  _globals['_ITEM']._serialized_start=82
-  _globals['_ITEM']._serialized_end=134
-  _globals['_RESERVEREQUEST']._serialized_start=136
-  _globals['_RESERVEREQUEST']._serialized_end=226
-  _globals['_RESERVERESPONSE']._serialized_start=228
-  _globals['_RESERVERESPONSE']._serialized_end=245
-  _globals['_RELEASEREQUEST']._serialized_start=247
-  _globals['_RELEASEREQUEST']._serialized_end=290
-  _globals['_RELEASERESPONSE']._serialized_start=292
-  _globals['_RELEASERESPONSE']._serialized_end=309
-  _globals['_INVENTORY']._serialized_start=312
-  _globals['_INVENTORY']._serialized_end=502
+  _globals['_ITEM']._serialized_start=111
+  _globals['_ITEM']._serialized_end=186
+  _globals['_RESERVEREQUEST']._serialized_start=188
+  _globals['_RESERVEREQUEST']._serialized_end=301
+  _globals['_RESERVERESPONSE']._serialized_start=303
+  _globals['_RESERVERESPONSE']._serialized_end=320
+  _globals['_RELEASEREQUEST']._serialized_start=322
+  _globals['_RELEASEREQUEST']._serialized_end=376
+  _globals['_RELEASERESPONSE']._serialized_start=378
+  _globals['_RELEASERESPONSE']._serialized_end=395
+  _globals['_INVENTORY']._serialized_start=398
+  _globals['_INVENTORY']._serialized_end=588
 # @@protoc_insertion_point(module_scope)

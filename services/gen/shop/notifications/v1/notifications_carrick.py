@@ -32,6 +32,7 @@ LIST_NOTIFICATIONS = MethodSpec(
     response=ListNotificationsResponse,
     idempotency=IdempotencyLevel.NO_SIDE_EFFECTS,
     policy=MethodPolicy(timeout=1.0, retry=RetryOptions(max_attempts=3)),
+    validated=True,
 )
 
 

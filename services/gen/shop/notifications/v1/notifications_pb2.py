@@ -22,26 +22,29 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from carrick.v1 import options_pb2 as carrick_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\x1a\x18\x63\x61rrick/v1/options.proto\"=\n\x0cNotification\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\";\n\x18ListNotificationsRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\"f\n\x19ListNotificationsResponse\x12I\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.NotificationR\rnotifications2\x9c\x01\n\rNotifications\x12{\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\"\x03\x90\x02\x01\x1a\x0e\xaa\xee\x18\n\n\x08\n\x02\x31s\x12\x02\x08\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x63\x61rrick/v1/options.proto\"=\n\x0cNotification\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"F\n\x18ListNotificationsRequest\x12*\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\ncustomerId\"f\n\x19ListNotificationsResponse\x12I\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.NotificationR\rnotifications2\x9c\x01\n\rNotifications\x12{\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\"\x03\x90\x02\x01\x1a\x0e\xaa\xee\x18\n\n\x08\n\x02\x31s\x12\x02\x08\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.notifications.v1.notifications_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_NOTIFICATIONS']._loaded_options = None
   _globals['_NOTIFICATIONS']._serialized_options = b'\252\356\030\n\n\010\n\0021s\022\002\010\003'
   _globals['_NOTIFICATIONS'].methods_by_name['ListNotifications']._loaded_options = None
   _globals['_NOTIFICATIONS'].methods_by_name['ListNotifications']._serialized_options = b'\220\002\001'
-  _globals['_NOTIFICATION']._serialized_start=94
-  _globals['_NOTIFICATION']._serialized_end=155
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=157
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=216
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=218
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=320
-  _globals['_NOTIFICATIONS']._serialized_start=323
-  _globals['_NOTIFICATIONS']._serialized_end=479
+  _globals['_NOTIFICATION']._serialized_start=123
+  _globals['_NOTIFICATION']._serialized_end=184
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=186
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=256
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=258
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=360
+  _globals['_NOTIFICATIONS']._serialized_start=363
+  _globals['_NOTIFICATIONS']._serialized_end=519
 # @@protoc_insertion_point(module_scope)

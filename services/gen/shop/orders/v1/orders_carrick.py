@@ -60,6 +60,7 @@ PLACE_ORDER = MethodSpec(
         breaker=BreakerOptions(failure_ratio=0.6, open_for=1.0),
         idempotency=IdempotencyOptions(key=KeyRule.REQUIRED),
     ),
+    validated=True,
 )
 
 GET_ORDER = MethodSpec(
@@ -73,6 +74,7 @@ GET_ORDER = MethodSpec(
         retry=RetryOptions(max_attempts=4),
         breaker=BreakerOptions(failure_ratio=0.6, open_for=1.0),
     ),
+    validated=True,
 )
 
 ORDER_PLACED = EventSpec(

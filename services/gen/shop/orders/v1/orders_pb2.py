@@ -22,16 +22,29 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from carrick.v1 import options_pb2 as carrick_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/orders.proto\x12\x0eshop.orders.v1\x1a\x18\x63\x61rrick/v1/options.proto\"X\n\tOrderLine\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1a\n\x08quantity\x18\x02 \x01(\rR\x08quantity\x12\x1d\n\nunit_price\x18\x03 \x01(\x04R\tunitPrice\"e\n\x11PlaceOrderRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12/\n\x05lines\x18\x02 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineR\x05lines\"|\n\x12PlaceOrderResponse\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusR\x06status\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\",\n\x0fGetOrderRequest\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\"\xca\x01\n\x10GetOrderResponse\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x1f\n\x0b\x63ustomer_id\x18\x02 \x01(\tR\ncustomerId\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusR\x06status\x12\x14\n\x05total\x18\x04 \x01(\x04R\x05total\x12/\n\x05lines\x18\x05 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineR\x05lines\"\xb2\x01\n\x0bOrderPlaced\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x1f\n\x0b\x63ustomer_id\x18\x02 \x01(\tR\ncustomerId\x12/\n\x05lines\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineR\x05lines\x12\x14\n\x05total\x18\x04 \x01(\x04R\x05total: \xaa\xee\x18\x1c\n\x10orders.placed.v1\x12\x08order_id*x\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x17\n\x13ORDER_STATUS_PLACED\x10\x02\x12\x18\n\x14ORDER_STATUS_REFUSED\x10\x03\x32\xde\x01\n\x06Orders\x12\x61\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\"\x0c\xaa\xee\x18\x08\n\x02\x35s\"\x02\x08\x02\x12R\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x03\x90\x02\x01\x1a\x1d\xaa\xee\x18\x19\n\x17\n\x02\x33s\x12\x02\x08\x04\x1a\r\t333333\xe3?\"\x02\x31sb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/orders.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x63\x61rrick/v1/options.proto\"{\n\tOrderLine\x12\x1b\n\x03sku\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x03sku\x12&\n\x08quantity\x18\x02 \x01(\rB\n\xbaH\x07*\x05\x18\xe8\x07 \x00R\x08quantity\x12)\n\nunit_price\x18\x03 \x01(\x04\x42\n\xbaH\x07\x32\x05\x18\x80\xc2\xd7/R\tunitPrice\"|\n\x11PlaceOrderRequest\x12*\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\ncustomerId\x12;\n\x05lines\x18\x02 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32R\x05lines\"|\n\x12PlaceOrderResponse\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusR\x06status\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"7\n\x0fGetOrderRequest\x12$\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x07orderId\"\xca\x01\n\x10GetOrderResponse\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x1f\n\x0b\x63ustomer_id\x18\x02 \x01(\tR\ncustomerId\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusR\x06status\x12\x14\n\x05total\x18\x04 \x01(\x04R\x05total\x12/\n\x05lines\x18\x05 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineR\x05lines\"\xb2\x01\n\x0bOrderPlaced\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x1f\n\x0b\x63ustomer_id\x18\x02 \x01(\tR\ncustomerId\x12/\n\x05lines\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderLineR\x05lines\x12\x14\n\x05total\x18\x04 \x01(\x04R\x05total: \xaa\xee\x18\x1c\n\x10orders.placed.v1\x12\x08order_id*x\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x17\n\x13ORDER_STATUS_PLACED\x10\x02\x12\x18\n\x14ORDER_STATUS_REFUSED\x10\x03\x32\xde\x01\n\x06Orders\x12\x61\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\"\x0c\xaa\xee\x18\x08\n\x02\x35s\"\x02\x08\x02\x12R\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x03\x90\x02\x01\x1a\x1d\xaa\xee\x18\x19\n\x17\n\x02\x33s\x12\x02\x08\x04\x1a\r\t333333\xe3?\"\x02\x31sb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.orders.v1.orders_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ORDERLINE'].fields_by_name['sku']._loaded_options = None
+  _globals['_ORDERLINE'].fields_by_name['sku']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_ORDERLINE'].fields_by_name['quantity']._loaded_options = None
+  _globals['_ORDERLINE'].fields_by_name['quantity']._serialized_options = b'\272H\007*\005\030\350\007 \000'
+  _globals['_ORDERLINE'].fields_by_name['unit_price']._loaded_options = None
+  _globals['_ORDERLINE'].fields_by_name['unit_price']._serialized_options = b'\272H\0072\005\030\200\302\327/'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_PLACEORDERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['lines']._loaded_options = None
+  _globals['_PLACEORDERREQUEST'].fields_by_name['lines']._serialized_options = b'\272H\007\222\001\004\010\001\0202'
+  _globals['_GETORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_GETORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_ORDERPLACED']._loaded_options = None
   _globals['_ORDERPLACED']._serialized_options = b'\252\356\030\034\n\020orders.placed.v1\022\010order_id'
   _globals['_ORDERS']._loaded_options = None
@@ -40,20 +53,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERS'].methods_by_name['PlaceOrder']._serialized_options = b'\252\356\030\010\n\0025s\"\002\010\002'
   _globals['_ORDERS'].methods_by_name['GetOrder']._loaded_options = None
   _globals['_ORDERS'].methods_by_name['GetOrder']._serialized_options = b'\220\002\001'
-  _globals['_ORDERSTATUS']._serialized_start=824
-  _globals['_ORDERSTATUS']._serialized_end=944
-  _globals['_ORDERLINE']._serialized_start=73
-  _globals['_ORDERLINE']._serialized_end=161
-  _globals['_PLACEORDERREQUEST']._serialized_start=163
-  _globals['_PLACEORDERREQUEST']._serialized_end=264
-  _globals['_PLACEORDERRESPONSE']._serialized_start=266
-  _globals['_PLACEORDERRESPONSE']._serialized_end=390
-  _globals['_GETORDERREQUEST']._serialized_start=392
-  _globals['_GETORDERREQUEST']._serialized_end=436
-  _globals['_GETORDERRESPONSE']._serialized_start=439
-  _globals['_GETORDERRESPONSE']._serialized_end=641
-  _globals['_ORDERPLACED']._serialized_start=644
-  _globals['_ORDERPLACED']._serialized_end=822
-  _globals['_ORDERS']._serialized_start=947
-  _globals['_ORDERS']._serialized_end=1169
+  _globals['_ORDERSTATUS']._serialized_start=922
+  _globals['_ORDERSTATUS']._serialized_end=1042
+  _globals['_ORDERLINE']._serialized_start=102
+  _globals['_ORDERLINE']._serialized_end=225
+  _globals['_PLACEORDERREQUEST']._serialized_start=227
+  _globals['_PLACEORDERREQUEST']._serialized_end=351
+  _globals['_PLACEORDERRESPONSE']._serialized_start=353
+  _globals['_PLACEORDERRESPONSE']._serialized_end=477
+  _globals['_GETORDERREQUEST']._serialized_start=479
+  _globals['_GETORDERREQUEST']._serialized_end=534
+  _globals['_GETORDERRESPONSE']._serialized_start=537
+  _globals['_GETORDERRESPONSE']._serialized_end=739
+  _globals['_ORDERPLACED']._serialized_start=742
+  _globals['_ORDERPLACED']._serialized_end=920
+  _globals['_ORDERS']._serialized_start=1045
+  _globals['_ORDERS']._serialized_end=1267
 # @@protoc_insertion_point(module_scope)

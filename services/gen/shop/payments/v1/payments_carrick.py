@@ -39,6 +39,7 @@ CHARGE = MethodSpec(
         breaker=BreakerOptions(failure_ratio=0.5, window=5.0, min_calls=10, open_for=1.0),
         idempotency=IdempotencyOptions(key=KeyRule.REQUIRED),
     ),
+    validated=True,
 )
 
 REFUND = MethodSpec(
@@ -52,6 +53,7 @@ REFUND = MethodSpec(
         retry=RetryOptions(max_attempts=3, initial_backoff=0.02, max_backoff=0.25),
         breaker=BreakerOptions(failure_ratio=0.5, window=5.0, min_calls=10, open_for=1.0),
     ),
+    validated=True,
 )
 
 

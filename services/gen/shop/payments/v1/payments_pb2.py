@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from carrick.v1 import options_pb2 as carrick_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/payments/v1/payments.proto\x12\x10shop.payments.v1\x1a\x18\x63\x61rrick/v1/options.proto\"c\n\rChargeRequest\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x1f\n\x0b\x63ustomer_id\x18\x02 \x01(\tR\ncustomerId\x12\x16\n\x06\x61mount\x18\x03 \x01(\x04R\x06\x61mount\"-\n\x0e\x43hargeResponse\x12\x1b\n\tcharge_id\x18\x01 \x01(\tR\x08\x63hargeId\"*\n\rRefundRequest\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\"\x10\n\x0eRefundResponse2\xb3\x01\n\x08Payments\x12U\n\x06\x43harge\x12\x1f.shop.payments.v1.ChargeRequest\x1a .shop.payments.v1.ChargeResponse\"\x08\xaa\xee\x18\x04\"\x02\x08\x02\x12P\n\x06Refund\x12\x1f.shop.payments.v1.RefundRequest\x1a .shop.payments.v1.RefundResponse\"\x03\x90\x02\x02\x42\x32\xaa\xee\x18.\n,\n\x04\x31.5s\x12\x0f\x08\x03\x12\x04\x32\x30ms\x1a\x05\x32\x35\x30ms\x1a\x13\t\x00\x00\x00\x00\x00\x00\xe0?\x12\x02\x35s\x18\n\"\x02\x31sb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/payments/v1/payments.proto\x12\x10shop.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x63\x61rrick/v1/options.proto\"\x88\x01\n\rChargeRequest\x12$\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x07orderId\x12*\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\ncustomerId\x12%\n\x06\x61mount\x18\x03 \x01(\x04\x42\r\xbaH\n2\x08\x18\x80\xa0\xe5\xb9\xc2\x91\x01R\x06\x61mount\"-\n\x0e\x43hargeResponse\x12\x1b\n\tcharge_id\x18\x01 \x01(\tR\x08\x63hargeId\"5\n\rRefundRequest\x12$\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x07orderId\"\x10\n\x0eRefundResponse2\xb3\x01\n\x08Payments\x12U\n\x06\x43harge\x12\x1f.shop.payments.v1.ChargeRequest\x1a .shop.payments.v1.ChargeResponse\"\x08\xaa\xee\x18\x04\"\x02\x08\x02\x12P\n\x06Refund\x12\x1f.shop.payments.v1.RefundRequest\x1a .shop.payments.v1.RefundResponse\"\x03\x90\x02\x02\x42\x32\xaa\xee\x18.\n,\n\x04\x31.5s\x12\x0f\x08\x03\x12\x04\x32\x30ms\x1a\x05\x32\x35\x30ms\x1a\x13\t\x00\x00\x00\x00\x00\x00\xe0?\x12\x02\x35s\x18\n\"\x02\x31sb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +34,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.payments.v1.payments_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\252\356\030.\n,\n\0041.5s\022\017\010\003\022\00420ms\032\005250ms\032\023\t\000\000\000\000\000\000\340?\022\0025s\030\n\"\0021s'
+  _globals['_CHARGEREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_CHARGEREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_CHARGEREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_CHARGEREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_CHARGEREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_CHARGEREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\n2\010\030\200\240\345\271\302\221\001'
+  _globals['_REFUNDREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_REFUNDREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_PAYMENTS'].methods_by_name['Charge']._loaded_options = None
   _globals['_PAYMENTS'].methods_by_name['Charge']._serialized_options = b'\252\356\030\004\"\002\010\002'
   _globals['_PAYMENTS'].methods_by_name['Refund']._loaded_options = None
   _globals['_PAYMENTS'].methods_by_name['Refund']._serialized_options = b'\220\002\002'
-  _globals['_CHARGEREQUEST']._serialized_start=79
-  _globals['_CHARGEREQUEST']._serialized_end=178
-  _globals['_CHARGERESPONSE']._serialized_start=180
-  _globals['_CHARGERESPONSE']._serialized_end=225
-  _globals['_REFUNDREQUEST']._serialized_start=227
-  _globals['_REFUNDREQUEST']._serialized_end=269
-  _globals['_REFUNDRESPONSE']._serialized_start=271
-  _globals['_REFUNDRESPONSE']._serialized_end=287
-  _globals['_PAYMENTS']._serialized_start=290
-  _globals['_PAYMENTS']._serialized_end=469
+  _globals['_CHARGEREQUEST']._serialized_start=109
+  _globals['_CHARGEREQUEST']._serialized_end=245
+  _globals['_CHARGERESPONSE']._serialized_start=247
+  _globals['_CHARGERESPONSE']._serialized_end=292
+  _globals['_REFUNDREQUEST']._serialized_start=294
+  _globals['_REFUNDREQUEST']._serialized_end=347
+  _globals['_REFUNDRESPONSE']._serialized_start=349
+  _globals['_REFUNDRESPONSE']._serialized_end=365
+  _globals['_PAYMENTS']._serialized_start=368
+  _globals['_PAYMENTS']._serialized_end=547
 # @@protoc_insertion_point(module_scope)
