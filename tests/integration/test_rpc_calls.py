@@ -522,6 +522,23 @@ async def test_a_cancellation_that_leaks_from_a_library_is_a_failure() -> None:
     assert raised.value.code is Code.INTERNAL
 
 
+async def test_calls_at_once_see_their_own_metadata_only() -> None:
+    """Neither what came in nor the current context is another call's, from the first line of a handler to the last."""
+
+    async def own(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        await asyncio.sleep(0.001 * (int(request.order_id) % 7))
+        inside = current()
+        told = dict(ctx.metadata)["x-extra"]
+        return GetOrderResponse(order_id=f"{told} {inside is ctx} {dict(inside.metadata)['x-extra'] if inside else ''}")
+
+    numbers = [str(number) for number in range(100)]
+    async with called(Orders(own)) as client:
+        replies = await asyncio.gather(
+            *(client.get_order(GetOrderRequest(order_id=each), metadata=(("x-extra", each),)) for each in numbers)
+        )
+    assert [reply.order_id for reply in replies] == [f"{each} True {each}" for each in numbers]
+
+
 async def test_metadata_that_came_in_may_be_handed_on() -> None:
     """A handler that passes its caller's metadata on does not send the framework's own words twice."""
     last = Orders(echo)
