@@ -528,8 +528,9 @@ async def test_calls_at_once_see_their_own_metadata_only() -> None:
     async def own(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
         await asyncio.sleep(0.001 * (int(request.order_id) % 7))
         inside = current()
-        told = dict(ctx.metadata)["x-extra"]
-        return GetOrderResponse(order_id=f"{told} {inside is ctx} {dict(inside.metadata)['x-extra'] if inside else ''}")
+        told = str(dict(ctx.metadata)["x-extra"])
+        again = str(dict(inside.metadata)["x-extra"]) if inside else ""
+        return GetOrderResponse(order_id=f"{told} {inside is ctx} {again}")
 
     numbers = [str(number) for number in range(100)]
     async with called(Orders(own)) as client:
