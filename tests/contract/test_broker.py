@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from carrick.errors import MessagingError
+from carrick.errors import Code, MessagingError
 from carrick.ids import random_id
-from carrick.messaging import Broker, Consumer, Delivery, Message
+from carrick.messaging import MAX_BATCH, Broker, Consumer, Delivery, Message, Stored
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import MemoryBroker, NatsServer
 from tests.unit.testing.programs import until
@@ -190,6 +190,80 @@ async def test_an_id_is_stored_once(site: Site) -> None:
     consumer = await site.consume()
     assert _numbers(await _fetch(consumer, 2)) == [1, 4]
     await _settled(consumer)
+
+
+def _messages(site: Site, *numbers: int, branches: str = "a") -> list[Message]:
+    return [site.message(number, branches[number % len(branches)]) for number in numbers]
+
+
+def _subjects(site: Site, branches: str) -> list[str]:
+    return [f"{site.root}.{branch}.p00" for branch in branches]
+
+
+@pytest.mark.parametrize("count", [1, 3, 60, MAX_BATCH])
+async def test_what_is_appended_is_stored_in_order(site: Site, count: int) -> None:
+    """Over all subjects; the broker says where each of them has come to."""
+    messages = _messages(site, *range(count), branches="ab")
+    last = await site.broker.append(messages, dict.fromkeys(_subjects(site, "ab"), 0))
+    expected = {message.subject: sequence for sequence, message in enumerate(messages, start=1)}
+    assert last == expected
+    assert {subject: await site.broker.last(site.stream, subject) for subject in expected} == expected
+    assert _numbers(await _fetch(await site.consume(), count)) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+async def test_nothing_is_appended_to_a_subject_that_has_gone_on(site: Site, count: int) -> None:
+    """Another sender's message there: nothing is stored of it, nor of what else is in the batch."""
+    first, second = _subjects(site, "ab")
+    await site.publish(1000, branch="b")
+    messages = _messages(site, *range(count), branches="b") if count == 1 else _messages(site, *range(count))[:-1]
+    if count > 1:
+        messages.append(site.message(count, "b"))
+    with pytest.raises(MessagingError) as raised:
+        await site.broker.append(messages, {first: 0, second: 0})
+    assert raised.value.code is Code.ABORTED
+    stored = await site.broker.last(site.stream, first)
+    assert stored in ((0, count) if count == 3 else (0,))  # a few go one by one: those before may be there
+    assert await site.broker.last(site.stream, second) == 1
+
+
+@pytest.mark.parametrize("count", [1, 60])
+async def test_the_same_is_not_appended_twice(site: Site, count: int) -> None:
+    """A sender that did not hear of its first try, or woke up late, changes nothing, whatever it expects."""
+    (subject,) = _subjects(site, "a")
+    messages = _messages(site, *range(count))
+    last = await site.broker.append(messages, {subject: 0})
+    for expected in ({subject: 0}, last):
+        with pytest.raises(MessagingError) as raised:
+            await site.broker.append(messages, expected)
+        assert raised.value.code is Code.ABORTED
+    assert await site.broker.last(site.stream, subject) == count
+
+
+async def test_what_was_stored_after_a_sequence_can_be_read(site: Site) -> None:
+    """Ids and places of one subject, oldest first, no more than asked for."""
+    (subject,) = _subjects(site, "a")
+    await site.publish(0)
+    await site.publish(1, branch="b")
+    await site.publish(2, 3)
+    assert await site.broker.stored_after(site.stream, subject, 0, 10) == [
+        Stored(1, "a-0"),
+        Stored(3, "a-2"),
+        Stored(4, "a-3"),
+    ]
+    assert await site.broker.stored_after(site.stream, subject, 1, 1) == [Stored(3, "a-2")]
+    assert await site.broker.stored_after(site.stream, subject, 4, 10) == []
+    assert await site.broker.stored_after(site.stream, f"{site.root}.none.p00", 0, 10) == []
+    assert await site.broker.last(site.stream, f"{site.root}.none.p00") == 0
+
+
+@pytest.mark.parametrize("count", [1, 60])
+async def test_a_subject_that_no_stream_takes_is_refused_for_good(site: Site, count: int) -> None:
+    """That is no outage: trying again would not help."""
+    messages = [Message(stream=site.stream, subject="nowhere.a.p00", id=str(each), data=b"") for each in range(count)]
+    with pytest.raises(MessagingError) as raised:
+        await site.broker.append(messages, {"nowhere.a.p00": 0})
+    assert raised.value.code is Code.NOT_FOUND
 
 
 async def test_a_durable_place_survives_its_consumer(site: Site) -> None:

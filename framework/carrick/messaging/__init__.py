@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from carrick._on_demand import on_demand
-from carrick.messaging.contract import Broker, Consumer, Delivery, Message, Publisher
+from carrick.messaging.contract import MAX_BATCH, Appender, Broker, Consumer, Delivery, Message, Publisher, Stored
 from carrick.messaging.deadletter import DeadLetters
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ else:
     )
 
 __all__ = [
+    "MAX_BATCH",
+    "Appender",
     "Broker",
     "Consumer",
     "DeadLetters",
@@ -25,6 +27,7 @@ __all__ = [
     "GuardedBroker",
     "Message",
     "Publisher",
+    "Stored",
     "Subscriber",
     "SubscriberOptions",
 ]

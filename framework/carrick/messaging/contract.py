@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Broker", "Consumer", "Delivery", "Message", "Publisher"]
+__all__ = ["MAX_BATCH", "Appender", "Broker", "Consumer", "Delivery", "Message", "Publisher", "Stored"]
+
+MAX_BATCH = 1000
+"""The most messages that are appended at once: what NATS takes in an atomic batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,39 @@ class Publisher(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message's place in its stream, and its id."""
+
+    sequence: int
+    id: str
+
+
+class Appender(Protocol):
+    """Where messages go whose sender knows what was stored before them, and must not be overtaken by another sender."""
+
+    async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
+        """Store messages of one stream in their order, if the last sequence of each of their subjects is as expected.
+
+        At most ``MAX_BATCH`` of them; 0 is expected of a subject without messages. Return the subjects' new last
+        sequences. A broker that can stores all or nothing. With any other a prefix of each partition's messages (those
+        whose subjects end alike) may have been stored when it raises.
+
+        Raises ``MessagingError``: ``ABORTED`` when a subject has another last sequence, or an id is stored already;
+        ``INVALID_ARGUMENT``, ``PERMISSION_DENIED`` or ``NOT_FOUND`` when the broker refuses a message, and will again;
+        any other code when it is away or full, or when it is unknown what was stored.
+        """
+        ...
+
+    async def last(self, stream: str, subject: str) -> int:
+        """Return the sequence of the last message of a subject, or 0."""
+        ...
+
+    async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
+        """Return the first ``most`` messages of a subject after a sequence, oldest first."""
+        ...
+
+
 class Consumer(Protocol):
     """A durable place in a stream, shared by all who consume under its name."""
 
@@ -95,7 +131,7 @@ class Consumer(Protocol):
         ...
 
 
-class Broker(Publisher, Protocol):
+class Broker(Publisher, Appender, Protocol):
     """A broker with durable streams."""
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:

@@ -1,12 +1,12 @@
 """A broker behind a guard: refused at once while it is known to be away."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from carrick.errors import DeadlineError, MessagingError, RejectedError
 from carrick.guard import Guard, is_outage
-from carrick.messaging.contract import Broker, Consumer, Message
+from carrick.messaging.contract import Broker, Consumer, Message, Stored
 
 __all__ = ["GuardedBroker"]
 
@@ -17,8 +17,9 @@ class GuardedBroker:
     """Lets what is asked of a broker through a guard; somebody else opens and closes the broker.
 
     What is refused raises ``MessagingError`` (``UNAVAILABLE``), and was certainly not published. All that is asked may
-    be tried again: a stream stores an id once. Fetching is not guarded, since waiting for messages says nothing about
-    the broker; a subscriber whose fetch fails asks for its stream again, and that is.
+    be tried again: a stream stores an id once, and appends nothing where it has gone on. Fetching is not guarded, since
+    waiting for messages says nothing about the broker; a subscriber whose fetch fails asks for its stream again, and
+    that is.
     """
 
     def __init__(self, broker: Broker, guard: Guard) -> None:
@@ -28,6 +29,18 @@ class GuardedBroker:
     async def publish(self, message: Message) -> None:
         """Publish and wait for the acknowledgement."""
         await self._ask(partial(self._broker.publish, message))
+
+    async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
+        """Store messages where the last sequences are as expected."""
+        return await self._ask(partial(self._broker.append, messages, expected))
+
+    async def last(self, stream: str, subject: str) -> int:
+        """Return a subject's last sequence, or 0."""
+        return await self._ask(partial(self._broker.last, stream, subject))
+
+    async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
+        """Return a subject's messages after a sequence."""
+        return await self._ask(partial(self._broker.stored_after, stream, subject, sequence, most))
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream, or check the subjects of the one there."""

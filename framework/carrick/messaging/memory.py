@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
-from carrick.messaging.contract import Consumer, Delivery, Message
+from carrick.messaging.contract import Consumer, Delivery, Message, Stored
+from carrick.messaging.subjects import matches
 
 __all__ = ["MemoryBroker"]
 
@@ -23,6 +24,15 @@ class _Stream:
     messages: list[_Stored] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def store(self, message: Message) -> None:
+        """Put a message at the end."""
+        self.ids.add(message.id)
+        self.messages.append(_Stored(len(self.messages) + 1, message))
+
+    def last(self, subject: str) -> int:
+        """Return the sequence of a subject's last message, or 0."""
+        return next((each.sequence for each in reversed(self.messages) if each.message.subject == subject), 0)
 
 
 @dataclass(slots=True)
@@ -57,13 +67,41 @@ class MemoryBroker:
         """Store the message unless its id is stored."""
         self._check()
         stream = self._stream(message.stream)
-        if not any(_matches(message.subject, subject) for subject in stream.subjects):
+        if not any(matches(message.subject, subject) for subject in stream.subjects):
             raise MessagingError(Code.UNAVAILABLE, f"no stream takes {message.subject}")
         async with stream.arrived:
             if message.id not in stream.ids:
-                stream.ids.add(message.id)
-                stream.messages.append(_Stored(len(stream.messages) + 1, message))
+                stream.store(message)
                 stream.arrived.notify_all()
+
+    async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
+        """Store all messages, or none."""
+        self._check()
+        stream = self._stream(messages[0].stream)
+        for message in messages:
+            if not any(matches(message.subject, subject) for subject in stream.subjects):
+                raise MessagingError(Code.NOT_FOUND, f"no stream takes {message.subject}")
+        for subject in {message.subject for message in messages}:
+            if stream.last(subject) != expected[subject]:
+                raise MessagingError(Code.ABORTED, f"{subject} has gone on to {stream.last(subject)}")
+        if stream.ids & {message.id for message in messages}:
+            raise MessagingError(Code.ABORTED, "an id is stored already")
+        async with stream.arrived:
+            for message in messages:
+                stream.store(message)
+            stream.arrived.notify_all()
+        return {message.subject: stream.last(message.subject) for message in messages}
+
+    async def last(self, stream: str, subject: str) -> int:
+        """Return a subject's last sequence, or 0."""
+        self._check()
+        return self._stream(stream).last(subject)
+
+    async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
+        """Return a subject's messages after a sequence."""
+        self._check()
+        found = [each for each in self._stream(stream).messages if each.message.subject == subject]
+        return [Stored(each.sequence, each.message.id) for each in found if each.sequence > sequence][:most]
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream, or check its subjects."""
@@ -152,7 +190,7 @@ class _MemoryConsumer:
             stored
             for stored in self._stream.messages
             if stored.sequence not in self._place.settled
-            and any(_matches(stored.message.subject, each) for each in self._place.filters)
+            and any(matches(stored.message.subject, each) for each in self._place.filters)
         ]
 
 
@@ -189,14 +227,3 @@ class _MemoryDelivery:
         self._place.out.pop(self.sequence, None)
         async with self._stored_in.arrived:
             self._stored_in.arrived.notify_all()
-
-
-def _matches(subject: str, pattern: str) -> bool:
-    """Match a subject with NATS's wildcards: ``*`` one token, ``>`` the rest."""
-    tokens, wanted = subject.split("."), pattern.split(".")
-    if wanted[-1] == ">":
-        wanted = wanted[:-1]
-        if len(tokens) <= len(wanted):
-            return False
-        tokens = tokens[: len(wanted)]
-    return len(tokens) == len(wanted) and all(want in ("*", token) for token, want in zip(tokens, wanted, strict=True))

@@ -1,4 +1,4 @@
-"""NATS JetStream as a broker. The only module that imports nats.
+"""A connection to NATS, as a broker.
 
 What nats-py does by itself and must not do here: buffer publishes during an outage and send them later, after the
 caller was told that they failed (``pending_size=0`` prevents it); give up reconnecting after 60 tries.
@@ -6,28 +6,32 @@ caller was told that they failed (``pending_size=0`` prevents it); give up recon
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, OutboundBufferLimitError
+from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, NotFoundError
 
 from carrick.errors import Code, ConfigurationError, MessagingError
-from carrick.messaging.contract import Consumer, Delivery, Message
+from carrick.messaging.contract import Consumer, Message, Stored
+from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
+from carrick.messaging.nats.consumer import NatsConsumer
+from carrick.messaging.nats.faults import size_of, vendor_errors
+from carrick.messaging.subjects import matches
 
 __all__ = ["NatsBroker"]
 
 _RECONNECT_WAIT = 0.25
 _DUPLICATE_WINDOW = 120.0
 _LOG_EVERY = 5.0
+_FEW = 4  # messages that are acknowledged one after the other sooner than a batch of them is synced
+_HOW = "make the stream with NATS 2.12 or newer, or: nats stream edit NAME --allow-batch"
 _logger = logging.getLogger("carrick.nats")
 
 
@@ -57,6 +61,7 @@ class NatsBroker:
         self._client: Client | None = None
         self._last_complaint = -_LOG_EVERY
         self._reopening: asyncio.Task[None] | None = None
+        self._one_by_one: set[str] = set()
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
@@ -107,15 +112,66 @@ class NatsBroker:
             Header.MSG_ID.value: message.id,
             Header.EXPECTED_STREAM.value: message.stream,
         }
-        with _vendor_errors(f"publish to {message.subject}"):
-            if self._client is not None and _size(message.data, headers) > self._client.max_payload:
+        with vendor_errors(f"publish to {message.subject}"):
+            if self._client is not None and size_of(message.data, headers) > self._client.max_payload:
                 raise MaxPayloadError  # nats-py leaves out the headers, and the server would cut the connection
             await jetstream.publish(message.subject, message.data, timeout=self._publish_timeout, headers=headers)
+
+    async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
+        """Store messages where the last sequences are as expected: many in an atomic batch, if the stream takes one."""
+        client, stream, subject = self._connected(), messages[0].stream, messages[0].subject
+        what = f"append {len(messages)} messages to stream {stream}" if len(messages) > 1 else f"append to {subject}"
+        with vendor_errors(what):
+            try:
+                if len(messages) > _FEW and stream not in self._one_by_one:
+                    try:
+                        return await append_batch(client, messages, expected, self._publish_timeout)
+                    except APIError as error:
+                        if not atomic_is_disabled(error):
+                            raise
+                        self._one_by_one.add(stream)
+                        _logger.warning("stream %s takes no atomic batches, so events go one by one; %s", stream, _HOW)
+                return await append_one_by_one(client, messages, expected, self._publish_timeout)
+            except NoRespondersError:
+                await self._check_subjects(stream, messages)
+                raise
+
+    async def last(self, stream: str, subject: str) -> int:
+        """Ask the stream's leader."""
+        jetstream = self._jetstream()
+        with vendor_errors(f"last message of {subject}"):
+            try:
+                return (await jetstream.get_last_msg(stream, subject)).seq or 0
+            except NotFoundError:
+                return 0
+
+    async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
+        """Ask the stream's leader for one after the other."""
+        jetstream = self._jetstream()
+        found: list[Stored] = []
+        with vendor_errors(f"messages of {subject} after {sequence}"):
+            while len(found) < most:
+                try:
+                    message = await jetstream.get_msg(stream, seq=sequence + 1, subject=subject, next=True)
+                except NotFoundError:
+                    break
+                sequence = message.seq or 0
+                found.append(Stored(sequence, (message.headers or {}).get(Header.MSG_ID.value, "")))
+        return found
+
+    async def _check_subjects(self, stream: str, messages: Sequence[Message]) -> None:
+        """Raise ``NOT_FOUND`` when the stream is there and does not take a subject. A server that starts is silent."""
+        config = (await self._jetstream().stream_info(stream)).config
+        for message in messages:
+            if not any(matches(message.subject, each) for each in config.subjects or ()):
+                raise MessagingError(
+                    Code.NOT_FOUND, f"{message.subject} is none of the subjects of stream {stream}: {config.subjects}"
+                )
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream on file storage, or check the subjects of the one there."""
         jetstream = self._jetstream()
-        with _vendor_errors(f"stream {name}"):
+        with vendor_errors(f"stream {name}"):
             try:
                 config = (await jetstream.stream_info(name)).config
             except NotFoundError:
@@ -126,6 +182,7 @@ class NatsBroker:
                     num_replicas=self._replicas,
                     duplicate_window=_DUPLICATE_WINDOW,
                     allow_direct=True,
+                    allow_atomic=True,
                 )
                 await jetstream.add_stream(config)
         missing = set(subjects) - set(config.subjects or ())
@@ -141,7 +198,7 @@ class NatsBroker:
     ) -> Consumer:
         """Create or update the durable pull consumer, and bind to it."""
         jetstream = self._jetstream()
-        with _vendor_errors(f"consumer {name} of stream {stream}"):
+        with vendor_errors(f"consumer {name} of stream {stream}"):
             await jetstream.add_consumer(
                 stream,
                 ConsumerConfig(
@@ -155,7 +212,7 @@ class NatsBroker:
                 ),
             )
             subscription = await jetstream.pull_subscribe_bind(consumer=name, stream=stream)
-        return _NatsConsumer(stream, name, jetstream, subscription)
+        return NatsConsumer(stream, name, jetstream, subscription)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -166,10 +223,13 @@ class NatsBroker:
     ) -> None:
         await self.close()
 
-    def _jetstream(self) -> JetStreamContext:
+    def _connected(self) -> Client:
         if self._client is None:
             raise MessagingError(Code.FAILED_PRECONDITION, "the broker is not open: async with broker: ...")
-        return self._client.jetstream()
+        return self._client
+
+    def _jetstream(self) -> JetStreamContext:
+        return self._connected().jetstream()
 
     async def _complain(self, error: Exception) -> None:
         now = asyncio.get_running_loop().time()
@@ -201,91 +261,9 @@ class NatsBroker:
         _logger.warning("NATS at %s is back", self._address)
 
 
-class _NatsConsumer:
-    """A bound pull consumer."""
-
-    def __init__(
-        self, stream: str, name: str, jetstream: JetStreamContext, subscription: JetStreamContext.PullSubscription
-    ) -> None:
-        self._stream = stream
-        self._name = name
-        self._jetstream = jetstream
-        self._subscription = subscription
-
-    async def fetch(self, most: int, timeout: float) -> Sequence[Delivery]:
-        with _vendor_errors(f"fetch by {self._name} from stream {self._stream}"):
-            try:
-                messages = await self._subscription.fetch(most, timeout=timeout)
-            except TimeoutError:
-                return ()
-        return [_NatsDelivery(message) for message in messages]
-
-    async def pending(self) -> int:
-        with _vendor_errors(f"consumer {self._name} of stream {self._stream}"):
-            info = await self._jetstream.consumer_info(self._stream, self._name)
-        return (info.num_pending or 0) + (info.num_ack_pending or 0)
-
-    async def close(self) -> None:
-        try:
-            await self._subscription.unsubscribe()
-        except (NatsError, ValueError) as error:  # gone already, with its connection
-            _logger.debug("%s: %r", self._name, error)
-
-
-class _NatsDelivery:
-    """A message with its JetStream metadata."""
-
-    def __init__(self, message: Msg) -> None:
-        self._message = message
-        self.subject = message.subject
-        self.data = message.data
-        self.headers: Mapping[str, str] = message.headers or {}
-        self.stream = message.metadata.stream
-        self.sequence = message.metadata.sequence.stream
-        self.deliveries = message.metadata.num_delivered
-
-    async def ack(self) -> None:
-        with _vendor_errors(f"ack of {self.stream} {self.sequence}"):
-            await self._message.ack()
-
-    async def nak(self) -> None:
-        with _vendor_errors(f"nak of {self.stream} {self.sequence}"):
-            await self._message.nak()
-
-    async def in_progress(self) -> None:
-        with _vendor_errors(f"renewal of {self.stream} {self.sequence}"):
-            await self._message.in_progress()
-
-
 def _address(url: str) -> str:
     """Return the host and port of a URL, without the credentials it may hold."""
     parts = urlsplit(url)
     if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
         raise ConfigurationError("the NATS URL must look like nats://127.0.0.1:4222")
     return f"{parts.hostname}:{parts.port or 4222}"
-
-
-def _size(data: bytes, headers: Mapping[str, str]) -> int:
-    """Return the bytes that the server counts: ``NATS/1.0``, a line for each header, an empty line, and the data."""
-    return 12 + sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items()) + len(data)
-
-
-@contextmanager
-def _vendor_errors(what: str) -> Iterator[None]:
-    """Turn nats-py's errors into ``MessagingError``."""
-    try:
-        yield
-    except MaxPayloadError as error:
-        raise MessagingError(Code.INVALID_ARGUMENT, f"{what}: larger than the server's max_payload") from error
-    except ServiceUnavailableError as error:
-        raise MessagingError(
-            Code.UNAVAILABLE, f"{what}: the NATS server has no JetStream (yet); start it with --jetstream"
-        ) from error
-    except APIError as error:
-        raise MessagingError(
-            Code.UNAVAILABLE, f"{what}: {error.description or type(error).__name__} (JetStream error {error.err_code})"
-        ) from error
-    except OutboundBufferLimitError as error:
-        raise MessagingError(Code.UNAVAILABLE, f"{what}: not connected to NATS") from error
-    except (NatsError, TimeoutError, OSError) as error:
-        raise MessagingError(Code.UNAVAILABLE, f"{what}: {type(error).__name__}") from error

@@ -1,0 +1,105 @@
+"""Storing messages only where nothing came before them: one by one, or many in an atomic batch of JetStream's.
+
+An atomic batch is stored, and synced, as a whole before it is acknowledged, so that it beats single messages from a few
+on; it needs NATS 2.12 and a stream that allows it. Its first message of each subject says which sequence must be the
+last of that subject. Nothing else is needed against a sender who was held up and is late: an identical batch, or a part
+of it, is refused once it, or anything after it, is stored.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from nats.aio.client import Client
+from nats.errors import MaxPayloadError
+from nats.js.api import Header, PubAck
+from nats.js.errors import APIError
+
+from carrick.ids import unique_id
+from carrick.messaging.contract import Message
+from carrick.messaging.nats.faults import ATOMIC_DISABLED, size_of
+
+__all__ = ["append_batch", "append_one_by_one", "atomic_is_disabled"]
+
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_BATCH, _NUMBER, _COMMIT = "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"
+
+
+def atomic_is_disabled(error: APIError) -> bool:
+    """Say whether a stream takes no batches: it was made so, or by an older server."""
+    return error.err_code == ATOMIC_DISABLED
+
+
+async def append_batch(
+    client: Client, messages: Sequence[Message], expected: Mapping[str, int], timeout: float
+) -> dict[str, int]:
+    """Store all messages or none of them; return the last sequence of each subject. Raises nats-py's errors."""
+    batch, seen = unique_id(), set[str]()
+    prepared = []
+    for number, message in enumerate(messages, start=1):
+        headers = {**_headers(message), _BATCH: batch, _NUMBER: str(number)}
+        if message.subject not in seen:
+            seen.add(message.subject)
+            headers[_EXPECTED] = str(expected[message.subject])
+        prepared.append((message, headers))
+    prepared[-1][1][_COMMIT] = "1"
+    for message, headers in prepared:
+        _check_size(client, message, headers)
+    for message, headers in prepared[:-1]:
+        await client.publish(message.subject, message.data, headers=headers)
+    message, headers = prepared[-1]
+    first = await _acknowledged(client, message, headers, timeout) - len(messages) + 1
+    return {message.subject: first + number for number, message in enumerate(messages)}
+
+
+async def append_one_by_one(
+    client: Client, messages: Sequence[Message], expected: Mapping[str, int], timeout: float
+) -> dict[str, int]:
+    """Store the messages of each partition one after the other, and the partitions side by side.
+
+    When one fails, those after it in its partition are not sent. Raises the first failure when all have ended.
+    """
+    last = dict(expected)
+    partitions = defaultdict[str, list[Message]](list)
+    for message in messages:
+        partitions[message.subject.rpartition(".")[2]].append(message)
+    ended = await asyncio.gather(
+        *(_in_order(client, part, last, timeout) for part in partitions.values()), return_exceptions=True
+    )
+    _raise_first(ended)
+    return {message.subject: last[message.subject] for message in messages}
+
+
+async def _in_order(client: Client, messages: Iterable[Message], last: dict[str, int], timeout: float) -> None:
+    for message in messages:
+        headers = {**_headers(message), _EXPECTED: str(last[message.subject])}
+        _check_size(client, message, headers)
+        last[message.subject] = await _acknowledged(client, message, headers, timeout)
+
+
+def _raise_first(ended: Iterable[BaseException | None]) -> None:
+    for each in ended:
+        if each is not None:
+            raise each
+
+
+def _headers(message: Message) -> dict[str, str]:
+    return {**message.headers, Header.MSG_ID.value: message.id, Header.EXPECTED_STREAM.value: message.stream}
+
+
+def _check_size(client: Client, message: Message, headers: Mapping[str, str]) -> None:
+    if size_of(message.data, headers) > client.max_payload:
+        raise MaxPayloadError  # nats-py leaves out the headers, and the server would cut the connection
+
+
+async def _acknowledged(client: Client, message: Message, headers: dict[str, str], timeout: float) -> int:
+    """Send a message that is to be acknowledged; return its sequence, or raise what the stream says of it."""
+    answer = await client.request(message.subject, message.data, timeout=timeout, headers=headers)
+    said = json.loads(answer.data)
+    if "error" in said:
+        raise APIError.from_error(said["error"])
+    ack = PubAck.from_response(said)
+    if ack.duplicate:  # its sequence is that of the one before, and others may have come since
+        raise APIError(code=400, err_code=10201, description="the id is stored already")
+    return ack.seq
