@@ -12,19 +12,23 @@ __all__ = [
     "CallShed",
     "CallThrottled",
     "EventDeadLettered",
+    "EventExpired",
     "EventHandlingFailed",
+    "EventQuarantined",
     "EventsPublished",
     "FallbackUsed",
     "HedgeSent",
     "LimitReached",
     "Observation",
     "Observer",
+    "PartitionsChanged",
     "PublishFailed",
     "RateLimited",
     "ResourceDegraded",
     "ResourceRecovered",
     "RetryNotMade",
     "RetryScheduled",
+    "StreamBehind",
     "ignore",
     "log",
     "notify_all",
@@ -197,6 +201,42 @@ class EventDeadLettered(Observation):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuarantined(Observation):
+    """The broker refused an event for good. It is put aside, and later ones of its key wait for what becomes of it."""
+
+    event_id: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventExpired(Observation):
+    """An event was not published before its time was over, and never is."""
+
+    event_id: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamBehind(Observation):
+    """A stream lacks messages that were acknowledged, or they were removed: ``carrick outbox reconcile`` compares."""
+
+    stream: str
+    subject: str
+    known: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionsChanged(Observation):
+    """A relay holds other partitions than before: it has taken some, given some back, or was too late to keep them."""
+
+    held: int
+    taken: int
+    lost: int
+
+
 Observer: TypeAlias = Callable[[Observation], None]
 """Takes observations, on the event loop, between two awaits: it must be quick and must not raise."""
 
@@ -207,6 +247,7 @@ _LEVELS: dict[type[Observation], int] = {
     FallbackUsed: logging.INFO,
     HedgeSent: logging.DEBUG,
     LimitReached: logging.DEBUG,
+    PartitionsChanged: logging.INFO,
     RateLimited: logging.DEBUG,
     RetryNotMade: logging.DEBUG,
     RetryScheduled: logging.INFO,

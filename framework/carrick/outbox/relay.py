@@ -1,72 +1,66 @@
-"""The relay: from the outbox table to the broker's streams, in order for each partition.
+"""The relay: from the outbox table to the broker's streams, in order for each key.
 
-A row is marked only after the broker acknowledged it. In a partition each row waits for the acknowledgement of the one
-before; partitions go side by side, and one that fails rests without holding up the others. A publish whose fate is
-unknown is repeated under the same id, which the stream stores once. A broker that is away costs nothing but time.
+Relays share the partitions: each is held by one of them, by a lease on the database's clock. A row is marked only after
+the broker acknowledged it, and only while the lease is held; the broker takes a message only after the one that the
+sender knows to be the last of its subject. So one that was held up can neither publish out of turn nor mark rows. A
+broker that is away costs nothing but time; a message that it refuses for good is put aside.
 """
 
 import asyncio
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from carrick.errors import CarrickError, ConfigurationError, MessagingError
+from carrick.errors import CarrickError, Code, ConfigurationError, MessagingError
+from carrick.event import PARTITIONS
+from carrick.ids import random_id
 from carrick.instruments import Instruments
 from carrick.loop import Loop
-from carrick.messaging.contract import Broker, Message
-from carrick.observe import EventsPublished, Observer, PublishFailed, log
-from carrick.store.claims import NOW
-from carrick.store.transaction import Database
-from carrick.trace import Trace
+from carrick.messaging.contract import MAX_BATCH, Broker
+from carrick.observe import Observer, PartitionsChanged, PublishFailed, log
+from carrick.outbox import table
+from carrick.outbox.publishing import Lease, Publishing, by_stream
+from carrick.outbox.sharing import surplus, wanted
+from carrick.store.transaction import Database, Transaction
 
 __all__ = ["Relay", "RelayOptions"]
 
-_UNPUBLISHED = """
-SELECT seq, id, stream, stream_subjects, subject, partition, payload, headers
-FROM carrick_outbox WHERE published_at IS NULL
-    AND stream || '/' || partition NOT IN (SELECT value FROM json_each(:held)) ORDER BY seq LIMIT :most
-"""
-
-_DEPTH = "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL"
-
-_MARK = f"UPDATE carrick_outbox SET published_at = {NOW} WHERE seq = :seq"  # noqa: S608
-
-_PURGE = f"""
-DELETE FROM carrick_outbox WHERE seq IN (
-    SELECT seq FROM carrick_outbox
-    WHERE published_at <= {NOW} - :age ORDER BY published_at LIMIT :most)
-"""  # noqa: S608
+_MAX_DISAGREEMENTS = 3
+_RENEWALS = 3  # a lease is renewed so many times before it would end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
     """How the relay works. Times are seconds."""
 
-    batch: int = 200
-    """Rows read at a time."""
+    batch: int = MAX_BATCH
+    """Rows read, and published, at a time; 1000 at most."""
+    batch_bytes: int = 8 * 1024 * 1024
+    """Payload read at a time; the event that reaches it is the last."""
     poll: float = 1.0
     """How often the table is looked at when nobody wakes the relay."""
     backoff: float = 0.5
-    """How long a partition rests after the broker did not acknowledge; the others go on."""
+    """How long a stream rests after the broker did not acknowledge; the others go on."""
+    lease: float = 8.0
+    """How long a partition stays with a relay that gives no sign of life. More than a publish may take."""
     retention: float = 7 * 86_400.0
-    """How long published rows are kept."""
+    """How long published rows are kept, for a comparison with the stream after a disaster."""
     flush: float = 5.0
     """How long a stop waits for the broker to take what is left; the next start goes on with the rest."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "poll", "backoff", "retention", "flush"):
+        for name in ("batch", "batch_bytes", "poll", "backoff", "lease", "retention", "flush"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.batch > MAX_BATCH:
+            raise ConfigurationError(f"batch must be {MAX_BATCH} at most, not {self.batch}")
 
 
 class Relay:
     """Publishes what the outbox holds. Starts and stops as a context manager; stopping publishes what is left.
 
-    One relay a database: two would publish each other's rows again, which the stream's window for duplicates hides
-    only for a while.
+    Any number of relays may work on one database, in one process or in many: they share its partitions. ``name`` is
+    how ``carrick outbox status`` calls this one.
     """
 
     def __init__(
@@ -74,50 +68,65 @@ class Relay:
         database: Database,
         broker: Broker,
         *,
+        name: str = "relay",
         options: RelayOptions | None = None,
         observe: Observer = log,
         instruments: Instruments | None = None,
     ) -> None:
         self._database = database
-        self._broker = broker
+        self._name = name
         self._options = options or RelayOptions()
         self._observe = observe
-        self._instruments = instruments
-        self._streams: set[str] = set()
-        self._held: dict[str, float] = {}
+        self._lease = Lease("", self._options.lease)
+        self._publishing = Publishing(database, broker, self._lease, observe=observe, instruments=instruments)
+        self._share_at = 0.0
+        self._resting: dict[str, float] = {}
+        self._disagreements = 0
         self._loop = Loop("outbox relay", self._step)
-        self.processed = 0
+
+    @property
+    def processed(self) -> int:
         """Rows published and marked so far."""
+        return self._publishing.published
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """What this relay held when it last looked."""
+        return frozenset(self._lease.partitions)
 
     def wake(self) -> None:
         """Look at the table now."""
         self._loop.wake()
 
     async def pending(self) -> int:
-        """Count the rows that are not published."""
+        """Count the rows that are to be published now, by whichever relay; those that wait for a refused one too."""
         async with self._database.read() as tx:
-            row = (await tx.execute(_DEPTH)).first()
-        return int(row.depth) if row else 0
+            return await table.unpublished(tx)
 
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` rows that were published longer ago than the retention; return how many went."""
         async with self._database.transaction() as tx:
-            return (await tx.execute(_PURGE, {"age": self._options.retention, "most": most})).rowcount
+            return await table.purge(tx, age=self._options.retention, most=most)
 
     async def start(self) -> None:
         """Begin to publish."""
+        self._begin()
         await self._loop.start()
 
     async def stop(self) -> None:
-        """Stop, then publish what is left, for ``flush`` seconds at most."""
+        """Stop, publish what is left, for ``flush`` seconds at most, and leave the partitions to other relays."""
         await self._loop.stop()
-        self._held.clear()
+        if not self._lease.owner:
+            self._begin()
+        self._resting.clear()
         try:
             async with asyncio.timeout(self._options.flush):
+                await self._share()
                 while await self._publish_next() > 0:
                     pass
         except (TimeoutError, CarrickError) as error:
             self._observe(PublishFailed(reason=f"at the stop: {error!r}", delay=0.0))
+        await self._leave()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -128,80 +137,107 @@ class Relay:
     ) -> None:
         await self.stop()
 
+    def _begin(self) -> None:
+        """Be a new owner: what this relay held under another name, it knows nothing of any more."""
+        self._lease.owner = random_id()
+        self._lease.partitions = set()
+        self._publishing.forget(range(PARTITIONS))
+        self._share_at = 0.0
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.flush), self._database.transaction() as tx:
+                await table.let_go(tx, owner=self._lease.owner, partitions=range(PARTITIONS))
+                await table.leave(tx, owner=self._lease.owner)
+        except (TimeoutError, CarrickError) as error:  # then the leases end by themselves
+            self._observe(PublishFailed(reason=f"at the stop: {error!r}", delay=0.0))
+        self._lease.owner = ""
+        self._lease.partitions = set()
+
     async def _step(self) -> float:
         options = self._options
+        if self._now() >= self._share_at:
+            await self._share()
         try:
-            published = await self._publish_next()
+            if await self._publish_next():
+                return 0.0
         except MessagingError as error:
             self._observe(PublishFailed(reason=str(error), delay=options.backoff))
-            return 0.0  # what failed is held: on with the rest
-        if published:
-            return 0.0
-        return min(options.poll, options.backoff) if self._held else options.poll
+            return 0.0  # the stream that failed rests: on with the others
+        rest = min(options.poll, self._share_at - self._now())
+        return max(min(rest, options.backoff) if self._resting else rest, 0.0)
+
+    async def _share(self) -> None:
+        """Say that this relay is there, keep what it holds, and take or give back what makes it a fair share."""
+        owner, ttl = self._lease.owner, self._lease.ttl
+        before = set(self._lease.partitions)
+        async with self._database.transaction() as tx:
+            relays = await table.beat(tx, owner=owner, name=self._name, ttl=ttl)
+            held = await table.renew(tx, owner=owner, ttl=ttl)
+            held -= await self._give_back(tx, held, relays)
+            if more := wanted(len(held), relays, PARTITIONS):
+                held |= await table.take(tx, owner=owner, ttl=ttl, most=more)
+        self._share_at = self._now() + ttl / _RENEWALS
+        self._lease.partitions = held
+        taken, lost = held - before, before - held
+        self._publishing.forget(taken | lost)
+        if taken or lost:
+            self._observe(PartitionsChanged(held=len(held), taken=len(taken), lost=len(lost)))
+
+    async def _give_back(self, tx: Transaction, held: set[int], relays: int) -> set[int]:
+        spare = surplus(held, relays, PARTITIONS)
+        if spare:
+            await table.let_go(tx, owner=self._lease.owner, partitions=spare)
+        return set(spare)
 
     async def _publish_next(self) -> int:
-        """Publish the next batch and mark what was acknowledged; return how many. Raises the first failure after."""
-        async with self._database.read() as tx:
-            held = json.dumps(self._still_held())
-            parts = _by_partition((await tx.execute(_UNPUBLISHED, {"most": self._options.batch, "held": held})).all())
-        acknowledged: list[int] = []
+        """Publish the next batch; return how many rows were settled. Raises the first failure after all streams."""
+        rows = await self._next_rows()
+        parts = by_stream(rows)
         results = await asyncio.gather(
-            *(self._publish_in_order(rows, acknowledged) for rows in parts.values()), return_exceptions=True
+            *(self._publishing.publish(stream, part) for stream, part in parts.items()), return_exceptions=True
         )
-        failed = {name: result for name, result in zip(parts, results, strict=True) if result is not None}
-        until = asyncio.get_running_loop().time() + self._options.backoff
-        self._held.update(dict.fromkeys(failed, until))
-        if acknowledged:
-            await self._mark(acknowledged)
-        for error in failed.values():
+        settled, failed = 0, list[BaseException]()
+        for stream, result in zip(parts, results, strict=True):
+            if isinstance(result, int):
+                settled += result
+                self._disagreements = 0
+            elif not self._agrees_soon(result):
+                failed.append(result)
+                if isinstance(result, MessagingError):
+                    self._resting[stream] = self._now() + self._options.backoff
+        for error in failed:
             raise error
-        return len(acknowledged)
+        return settled or len(rows)
 
-    def _still_held(self) -> list[str]:
-        """Forget the partitions whose rest is over, and name the others: their rows must not fill a batch."""
-        now = asyncio.get_running_loop().time()
-        self._held = {name: until for name, until in self._held.items() if until > now}
-        return list(self._held)
+    def _agrees_soon(self, error: BaseException) -> bool:
+        """Say whether to look again at once: another relay has published here, or this one's lost try was stored."""
+        if not isinstance(error, MessagingError) or error.code is not Code.ABORTED:
+            return False
+        self._disagreements += 1
+        self._share_at = 0.0
+        return self._disagreements <= _MAX_DISAGREEMENTS
 
-    async def _publish_in_order(self, rows: Sequence[Any], acknowledged: list[int]) -> None:
-        stream = rows[0].stream
-        try:
-            await self._ensure_stream(stream, rows[0].stream_subjects)
-            for row in rows:
-                message = Message(
-                    stream=stream,
-                    subject=row.subject,
-                    id=row.id,
-                    data=row.payload,
-                    headers=json.loads(row.headers),
+    async def _next_rows(self) -> list[Any]:
+        options, now = self._options, self._now()
+        self._resting = {stream: until for stream, until in self._resting.items() if until > now}
+        if not self._lease.partitions:
+            return []
+        async with self._database.read() as tx:
+            due_in = await table.due_in(tx)
+        if due_in is not None and due_in <= 0:
+            async with self._database.transaction() as tx:
+                await table.publish_due(tx, options.batch)
+        async with self._database.read() as tx:
+            return list(
+                await table.pending(
+                    tx,
+                    partitions=self._lease.partitions,
+                    resting=self._resting,
+                    most=options.batch,
+                    most_bytes=options.batch_bytes,
                 )
-                await self._publish(message)
-                acknowledged.append(row.seq)
-        except MessagingError:
-            self._streams.discard(stream)  # it may be gone: look again
-            raise
+            )
 
-    async def _publish(self, message: Message) -> None:
-        if self._instruments is None:
-            return await self._broker.publish(message)
-        trace = Trace.parse(message.headers.get("traceparent"))
-        with self._instruments.send(message.subject, message.id, trace):
-            return await self._broker.publish(message)
-
-    async def _mark(self, acknowledged: Sequence[int]) -> None:
-        async with self._database.transaction() as tx:
-            await tx.execute(_MARK, [{"seq": seq} for seq in acknowledged])
-        self.processed += len(acknowledged)
-        self._observe(EventsPublished(count=len(acknowledged)))
-
-    async def _ensure_stream(self, name: str, subjects: str) -> None:
-        if name not in self._streams:
-            await self._broker.ensure_stream(name, [subjects])
-            self._streams.add(name)
-
-
-def _by_partition(rows: Iterable[Any]) -> dict[str, list[Any]]:
-    parts: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        parts[f"{row.stream}/{row.partition}"].append(row)
-    return parts
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

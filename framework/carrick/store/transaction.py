@@ -45,6 +45,9 @@ class Transaction(ABC):
     Used by one task at a time.
     """
 
+    dialect = "sqlite"
+    """Whose SQL it speaks: ``sqlite`` or ``postgresql``."""
+
     def __init__(self) -> None:
         self._after_commit: list[Callable[[], None]] = []
 

@@ -1,0 +1,234 @@
+"""The statements of the outbox: what is pending, who may publish it, and what became of it.
+
+Each function is one statement or two in the caller's transaction. Times are seconds of the database's clock.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from carrick.store.transaction import Result, Transaction
+
+__all__ = [
+    "beat",
+    "due_in",
+    "leave",
+    "let_go",
+    "mark",
+    "mark_expired",
+    "mark_stored",
+    "pending",
+    "positions",
+    "publish_due",
+    "purge",
+    "quarantine",
+    "renew",
+    "set_positions",
+    "take",
+    "unpublished",
+]
+
+_SQLITE = {"now": "((julianday('now') - 2440587.5) * 86400.0)", "skip_locked": ""}
+_POSTGRESQL = {
+    "now": "(extract(epoch FROM clock_timestamp())::double precision)",
+    "skip_locked": "FOR UPDATE SKIP LOCKED",
+}
+
+
+class _Statement:
+    """One statement in the words of each database. ``{name:type}`` is a list that is given as a parameter."""
+
+    def __init__(self, text: str, **lists: str) -> None:
+        self._lists = tuple(lists)
+        self._sqlite = text.format(**_SQLITE, **{name: f"(SELECT value FROM json_each(:{name}))" for name in lists})
+        self._postgresql = text.format(
+            **_POSTGRESQL, **{name: f"(SELECT unnest(CAST(:{name} AS {kind}[])))" for name, kind in lists.items()}
+        )
+
+    async def run(self, tx: Transaction, **parameters: Any) -> Result:
+        """Run it."""
+        if tx.dialect == "postgresql":
+            return await tx.execute(self._postgresql, parameters)
+        for name in self._lists:
+            parameters[name] = json.dumps(list(parameters[name]))
+        return await tx.execute(self._sqlite, parameters)
+
+    async def run_each(self, tx: Transaction, parameters: Sequence[Mapping[str, Any]]) -> Result:
+        """Run it once for each of the parameters, none of which is a list."""
+        return await tx.execute(self._postgresql if tx.dialect == "postgresql" else self._sqlite, parameters)
+
+
+_PENDING = _Statement(
+    """
+    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers,
+        CASE WHEN expires_at <= {now} THEN 1 ELSE 0 END AS expired
+    FROM (
+        SELECT batch.*, sum(length(payload)) OVER (ORDER BY seq) - length(payload) AS bytes_before
+        FROM (
+            SELECT * FROM carrick_outbox AS event
+            WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL
+                AND partition IN {partitions} AND stream NOT IN {resting}
+                AND NOT EXISTS (
+                    SELECT 1 FROM carrick_outbox AS refused
+                    WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL
+                        AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq)
+            ORDER BY seq LIMIT :most
+        ) AS batch
+    ) AS measured
+    WHERE bytes_before < :most_bytes ORDER BY seq
+    """,
+    partitions="smallint",
+    resting="text",
+)
+_UNPUBLISHED = _Statement(
+    "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
+)
+_DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox WHERE due_at IS NOT NULL")
+_PUBLISH_DUE = _Statement(
+    """
+    UPDATE carrick_outbox SET due_at = NULL WHERE seq IN (
+        SELECT seq FROM carrick_outbox WHERE due_at <= {now} ORDER BY due_at LIMIT :most {skip_locked})
+    """
+)
+_MARK = _Statement("UPDATE carrick_outbox SET published_at = {now} WHERE seq IN {seqs}", seqs="bigint")
+_MARK_EXPIRED = _Statement(
+    "UPDATE carrick_outbox SET published_at = {now}, refusal = 'expired' WHERE seq IN {seqs}", seqs="bigint"
+)
+_MARK_STORED = _Statement(
+    "UPDATE carrick_outbox SET published_at = {now} WHERE published_at IS NULL AND id IN {ids} RETURNING id",
+    ids="text",
+)
+_QUARANTINE = _Statement("UPDATE carrick_outbox SET refused_at = {now}, refusal = :reason WHERE seq = :seq")
+_PURGE = _Statement(
+    """
+    DELETE FROM carrick_outbox WHERE seq IN (
+        SELECT seq FROM carrick_outbox WHERE published_at <= {now} - :age
+        ORDER BY published_at LIMIT :most {skip_locked})
+    """
+)
+_BEAT = _Statement(
+    """
+    INSERT INTO carrick_outbox_relay (owner, name, until) VALUES (:owner, :name, {now} + :ttl)
+    ON CONFLICT (owner) DO UPDATE SET until = excluded.until
+    """
+)
+_FORGET_RELAYS = _Statement("DELETE FROM carrick_outbox_relay WHERE until <= {now} OR owner = :owner")
+_RELAYS = _Statement("SELECT count(*) AS relays FROM carrick_outbox_relay WHERE until > {now}")
+_RENEW = _Statement("UPDATE carrick_outbox_lease SET until = {now} + :ttl WHERE owner = :owner RETURNING partition")
+_TAKE = _Statement(
+    """
+    UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, until = {now} + :ttl
+    WHERE partition IN (
+        SELECT partition FROM carrick_outbox_lease WHERE until <= {now} ORDER BY partition LIMIT :most {skip_locked})
+    RETURNING partition
+    """
+)
+_LET_GO = _Statement(
+    "UPDATE carrick_outbox_lease SET owner = '', until = 0 WHERE owner = :owner AND partition IN {partitions}",
+    partitions="smallint",
+)
+_POSITIONS = _Statement(
+    "SELECT subject, sequence FROM carrick_outbox_position WHERE stream = :stream AND subject IN {subjects}",
+    subjects="text",
+)
+_SET_POSITION = _Statement(
+    """
+    INSERT INTO carrick_outbox_position (stream, subject, sequence) VALUES (:stream, :subject, :sequence)
+    ON CONFLICT (stream, subject) DO UPDATE SET sequence = excluded.sequence
+    """
+)
+
+
+async def pending(
+    tx: Transaction, *, partitions: Iterable[int], resting: Iterable[str], most: int, most_bytes: int
+) -> Sequence[Any]:
+    """Return the next events of some partitions, in order, without those of resting streams and of refused keys.
+
+    At most ``most`` of them; the last one is the one that reaches ``most_bytes`` of payload.
+    """
+    found = await _PENDING.run(tx, partitions=list(partitions), resting=list(resting), most=most, most_bytes=most_bytes)
+    return found.all()
+
+
+async def unpublished(tx: Transaction) -> int:
+    """Count the events that are to be published now."""
+    return int((await _UNPUBLISHED.run(tx)).scalar_one())
+
+
+async def due_in(tx: Transaction) -> float | None:
+    """Return the seconds until the first of the events that wait for their time, or None when none does."""
+    seconds: float | None = (await _DUE_IN.run(tx)).scalar_one()
+    return seconds
+
+
+async def publish_due(tx: Transaction, most: int) -> int:
+    """Let the events whose time has come be published."""
+    return (await _PUBLISH_DUE.run(tx, most=most)).rowcount
+
+
+async def mark(tx: Transaction, seqs: Collection[int]) -> None:
+    """Mark events as published."""
+    if seqs:
+        await _MARK.run(tx, seqs=seqs)
+
+
+async def mark_expired(tx: Transaction, seqs: Collection[int]) -> None:
+    """Mark events that are not published any more: their time is over."""
+    if seqs:
+        await _MARK_EXPIRED.run(tx, seqs=seqs)
+
+
+async def mark_stored(tx: Transaction, ids: Collection[str]) -> set[str]:
+    """Mark events that were found in the stream; return which of them were not yet marked."""
+    return {row.id for row in (await _MARK_STORED.run(tx, ids=ids)).all()} if ids else set()
+
+
+async def quarantine(tx: Transaction, seq: int, reason: str) -> None:
+    """Put an event aside with the reason; later ones of its key wait for what becomes of it."""
+    await _QUARANTINE.run(tx, seq=seq, reason=reason)
+
+
+async def purge(tx: Transaction, *, age: float, most: int) -> int:
+    """Remove events that were published longer ago than ``age``, ``most`` at most; return how many."""
+    return (await _PURGE.run(tx, age=age, most=most)).rowcount
+
+
+async def beat(tx: Transaction, *, owner: str, name: str, ttl: float) -> int:
+    """Say that a relay is there for ``ttl`` seconds; return how many are, this one included."""
+    await _FORGET_RELAYS.run(tx, owner="")
+    await _BEAT.run(tx, owner=owner, name=name, ttl=ttl)
+    return int((await _RELAYS.run(tx)).scalar_one())
+
+
+async def renew(tx: Transaction, *, owner: str, ttl: float) -> set[int]:
+    """Hold what is held for another ``ttl`` seconds; return the partitions. They stay so until the transaction ends."""
+    return {row.partition for row in (await _RENEW.run(tx, owner=owner, ttl=ttl)).all()}
+
+
+async def take(tx: Transaction, *, owner: str, ttl: float, most: int) -> set[int]:
+    """Take partitions that nobody holds any more; return which."""
+    return {row.partition for row in (await _TAKE.run(tx, owner=owner, ttl=ttl, most=most)).all()}
+
+
+async def let_go(tx: Transaction, *, owner: str, partitions: Collection[int]) -> None:
+    """Give partitions back."""
+    await _LET_GO.run(tx, owner=owner, partitions=list(partitions))
+
+
+async def leave(tx: Transaction, *, owner: str) -> None:
+    """Say that a relay is there no more."""
+    await _FORGET_RELAYS.run(tx, owner=owner)
+
+
+async def positions(tx: Transaction, stream: str, subjects: Collection[str]) -> dict[str, int]:
+    """Return up to which sequence the messages of each subject are known; 0 where none is."""
+    found = {row.subject: row.sequence for row in (await _POSITIONS.run(tx, stream=stream, subjects=subjects)).all()}
+    return {subject: found.get(subject, 0) for subject in subjects}
+
+
+async def set_positions(tx: Transaction, stream: str, known: Mapping[str, int]) -> None:
+    """Say up to which sequence the messages of each subject are known."""
+    if known:
+        await _SET_POSITION.run_each(
+            tx, [{"stream": stream, "subject": subject, "sequence": each} for subject, each in known.items()]
+        )
