@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING
 
 from carrick.claim import Claim, Receipt
 from carrick.errors import CarrickError, Code, DuplicateEventError
+from carrick.store.dialect import Sql
 
 if TYPE_CHECKING:
     from carrick.store.transaction import Transaction
 
 __all__ = ["NOW", "complete", "fulfil", "receive"]
 
-NOW = "((julianday('now') - 2440587.5) * 86400.0)"
-"""The database's clock, in seconds since the epoch."""
+NOW = Sql.template("{now}").sqlite
+"""SQLite's clock, in seconds since the epoch."""
 
 _FULFIL = """
 UPDATE carrick_idempotency SET reply = :reply, error = :error
 WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
 """
 
-_RECEIVE = f"""
-INSERT INTO carrick_inbox (consumer, event_id, handled_at) VALUES (:consumer, :event_id, {NOW})
+_RECEIVE = Sql.template("""
+INSERT INTO carrick_inbox (consumer, event_id, handled_at) VALUES (:consumer, :event_id, {now})
 ON CONFLICT DO NOTHING
-"""  # noqa: S608
+""")
 
 
 async def fulfil(tx: Transaction, claim: Claim, *, reply: bytes | None = None, error: bytes | None = None) -> None:
@@ -55,6 +56,6 @@ async def complete(tx: Transaction, claim: Claim, *, reply: bytes | None = None,
 
 async def receive(tx: Transaction, receipt: Receipt) -> None:
     """Store the receipt, or raise ``DuplicateEventError`` when it is there already."""
-    result = await tx.execute(_RECEIVE, {"consumer": receipt.consumer, "event_id": receipt.event_id})
+    result = await tx.execute(_RECEIVE.of(tx.dialect), {"consumer": receipt.consumer, "event_id": receipt.event_id})
     if result.rowcount != 1:
         raise DuplicateEventError(f"{receipt.consumer} has handled event {receipt.event_id} before")

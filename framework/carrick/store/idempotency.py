@@ -10,31 +10,34 @@ from carrick.errors import CarrickError
 from carrick.ids import random_id
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions
-from carrick.store.claims import NOW, complete
+from carrick.store.claims import complete
+from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
 __all__ = ["IdempotencyRecords"]
 
-_CLAIM = f"""
-INSERT INTO carrick_idempotency (method, key, fingerprint, token, lease_until, reply, expires_at)
-VALUES (:method, :key, :fingerprint, :token, {NOW} + :lease, NULL, {NOW} + MAX(:expiry, :lease))
+_CLAIM = Sql.template("""
+INSERT INTO carrick_idempotency AS held (method, key, fingerprint, token, lease_until, reply, expires_at)
+VALUES (:method, :key, :fingerprint, :token, {now} + :lease, NULL,
+    {now} + {greatest}(CAST(:expiry AS DOUBLE PRECISION), :lease))
 ON CONFLICT (method, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, token = excluded.token, lease_until = excluded.lease_until,
     reply = NULL, error = NULL, expires_at = excluded.expires_at
-WHERE expires_at <= {NOW}
-    OR (reply IS NULL AND error IS NULL AND lease_until <= {NOW} AND fingerprint = excluded.fingerprint)
+WHERE held.expires_at <= {now}
+    OR (held.reply IS NULL AND held.error IS NULL AND held.lease_until <= {now}
+        AND held.fingerprint = excluded.fingerprint)
 RETURNING token
-"""  # noqa: S608
+""")
 
-_LOOK = f"""
-SELECT fingerprint, reply, error, lease_until - {NOW} AS remaining
+_LOOK = Sql.template("""
+SELECT fingerprint, reply, error, lease_until - {now} AS remaining
 FROM carrick_idempotency WHERE method = :method AND key = :key
-"""  # noqa: S608
+""")
 
-_RENEW = f"""
-UPDATE carrick_idempotency SET lease_until = {NOW} + :lease, expires_at = MAX(expires_at, {NOW} + :lease)
+_RENEW = Sql.template("""
+UPDATE carrick_idempotency SET lease_until = {now} + :lease, expires_at = {greatest}(expires_at, {now} + :lease)
 WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
-"""  # noqa: S608
+""")
 
 _RELEASE = """
 UPDATE carrick_idempotency SET lease_until = 0, token = ''
@@ -42,10 +45,11 @@ WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND e
 """
 """The row stays, with its fingerprint: a key whose call failed is still not free for another request."""
 
-_PURGE = f"""
-DELETE FROM carrick_idempotency WHERE rowid IN (
-    SELECT rowid FROM carrick_idempotency WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT :most)
-"""  # noqa: S608
+_PURGE = Sql.template("""
+DELETE FROM carrick_idempotency WHERE (method, key) IN (
+    SELECT method, key FROM carrick_idempotency
+    WHERE expires_at <= {now} ORDER BY expires_at LIMIT :most {skip_locked})
+""")
 
 
 class IdempotencyRecords:
@@ -78,11 +82,11 @@ class IdempotencyRecords:
         self, tx: Transaction, claim: Claim, fingerprint: bytes, lease: float, expiry: float
     ) -> ClaimOutcome:
         claimed = await tx.execute(
-            _CLAIM, {**_names(claim), "fingerprint": fingerprint, "lease": lease, "expiry": expiry}
+            _CLAIM.of(tx.dialect), {**_names(claim), "fingerprint": fingerprint, "lease": lease, "expiry": expiry}
         )
         if claimed.first() is not None:
             return Claimed(claim)
-        held = (await tx.execute(_LOOK, {"method": claim.method.full_name, "key": claim.key})).first()
+        held = (await tx.execute(_LOOK.of(tx.dialect), {"method": claim.method.full_name, "key": claim.key})).first()
         assert held is not None
         if held.fingerprint != fingerprint:
             return Mismatch()
@@ -98,7 +102,7 @@ class IdempotencyRecords:
     async def renew(self, claim: Claim, lease: float) -> bool:
         """Hold an unfulfilled claim for ``lease`` seconds from now. False when it was fulfilled or taken over."""
         async with self._database.transaction() as tx:
-            return (await tx.execute(_RENEW, {**_names(claim), "lease": lease})).rowcount == 1
+            return (await tx.execute(_RENEW.of(tx.dialect), {**_names(claim), "lease": lease})).rowcount == 1
 
     async def refuse(self, claim: Claim, status: bytes) -> bool:
         """Record an error as the answer. False, and nothing is recorded, when it was fulfilled or taken over."""
@@ -108,7 +112,7 @@ class IdempotencyRecords:
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` expired records; return how many went."""
         async with self._database.transaction() as tx:
-            return (await tx.execute(_PURGE, {"most": most})).rowcount
+            return (await tx.execute(_PURGE.of(tx.dialect), {"most": most})).rowcount
 
 
 def _names(claim: Claim) -> dict[str, str]:

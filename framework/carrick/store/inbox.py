@@ -1,17 +1,17 @@
 """The inbox: which events had their effect in this database."""
 
-from carrick.store.claims import NOW
+from carrick.store.dialect import Sql
 from carrick.store.transaction import Database
 
 __all__ = ["Inbox"]
 
 _HOLDS = "SELECT 1 FROM carrick_inbox WHERE consumer = :consumer AND event_id = :event_id"
 
-_PURGE = f"""
+_PURGE = Sql.template("""
 DELETE FROM carrick_inbox WHERE (consumer, event_id) IN (
     SELECT consumer, event_id FROM carrick_inbox
-    WHERE handled_at <= {NOW} - :age ORDER BY handled_at LIMIT :most)
-"""  # noqa: S608
+    WHERE handled_at <= {now} - :age ORDER BY handled_at LIMIT :most {skip_locked})
+""")
 
 
 class Inbox:
@@ -29,4 +29,4 @@ class Inbox:
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` rows older than the retention; return how many went."""
         async with self._database.transaction() as tx:
-            return (await tx.execute(_PURGE, {"age": self._retention, "most": most})).rowcount
+            return (await tx.execute(_PURGE.of(tx.dialect), {"age": self._retention, "most": most})).rowcount

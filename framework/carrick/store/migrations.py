@@ -3,13 +3,25 @@
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from carrick.errors import ConfigurationError
+from carrick.store.dialect import Sql
+from carrick.store.transaction import Transaction
 
-__all__ = ["Migration", "Migrations", "due", "statements"]
+__all__ = ["Migration", "Migrations", "due", "migrate", "statements"]
+
+_RECORD = Sql(
+    sqlite="""
+INSERT INTO carrick_schema (component, version, name, checksum, applied_at)
+VALUES (:component, :version, :name, :checksum, datetime('now'))
+""",
+    postgresql="""
+INSERT INTO carrick_schema (component, version, name, checksum) VALUES (:component, :version, :name, :checksum)
+""",
+)
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql").fullmatch
 
@@ -72,6 +84,29 @@ def due(known: Sequence[Migration], applied: Mapping[int, str]) -> tuple[Migrati
                 "applied; put the change into a new file"
             )
     return tuple(migration for migration in known if migration.version not in applied)
+
+
+async def migrate(tx: Transaction, known: Sequence[Migration], script: Callable[[str], Awaitable[None]]) -> None:
+    """Apply in ``tx`` what is due of one component; ``script`` runs a file in it."""
+    for migration in due(known, await _applied(tx, known)):
+        await script(migration.sql)
+        await tx.execute(
+            _RECORD.of(tx.dialect),
+            {
+                "component": migration.component,
+                "version": migration.version,
+                "name": migration.name,
+                "checksum": migration.checksum,
+            },
+        )
+
+
+async def _applied(tx: Transaction, known: Sequence[Migration]) -> dict[int, str]:
+    rows = await tx.execute(
+        "SELECT version, checksum FROM carrick_schema WHERE component = :component",
+        {"component": known[0].component if known else ""},
+    )
+    return {row.version: row.checksum for row in rows.all()}
 
 
 def statements(sql: str) -> Iterator[str]:

@@ -5,7 +5,6 @@ SELECT runs before the transaction begins, and two orders can take the same piec
 snapshot (WAL). Every commit is synced to disk before it returns.
 """
 
-import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -21,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from carrick.cancellation import finish
 from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
-from carrick.store.migrations import Migration, Migrations, due, statements
+from carrick.store._opening import until_opened
+from carrick.store.migrations import Migrations, migrate, statements
 from carrick.store.transaction import Parameters, Result, Transaction
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
 
-_FIRST_POLL = 0.1
 _POOL_TIMEOUT = 30.0
 _SCHEMA_TABLE = """
 CREATE TABLE IF NOT EXISTS carrick_schema (
@@ -43,11 +42,12 @@ _NOT_AVAILABLE = (
     "SQLITE_NOTADB",
 )
 _inside: ContextVar["SqliteTransaction | None"] = ContextVar("carrick_sqlite_transaction", default=None)
-_logger = logging.getLogger("carrick.store")
 
 
 class SqliteTransaction(Transaction):
     """A transaction on a SQLite database. ``connection`` is SQLAlchemy's, for what :meth:`execute` does not do."""
+
+    dialect = "sqlite"
 
     def __init__(self, connection: AsyncConnection, database: "SqliteDatabase") -> None:
         super().__init__()
@@ -63,6 +63,11 @@ class SqliteTransaction(Transaction):
             raise CarrickError(Code.INTERNAL, "this transaction has ended; use it inside its `async with` block")
         with _vendor_errors():
             return await finish(self._run(statement, parameters))  # see _run
+
+    async def script(self, sql: str) -> None:
+        """Run several statements without parameters. For migrations."""
+        for statement in statements(sql):
+            await self.execute(statement)
 
     async def _run(self, statement: Executable | str, parameters: Parameters | Sequence[Parameters] | None) -> Result:
         """Run a statement to its end: one cut off before its rows are fetched outlives its connection's close.
@@ -143,7 +148,7 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
         try:
-            await self._open()
+            await until_opened(self._migrate, str(self.path), self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
             raise
@@ -162,52 +167,12 @@ class SqliteDatabase:
     ) -> None:
         await self.close()
 
-    async def _open(self) -> None:
-        deadline = self._clock.monotonic() + self._startup_timeout
-        poll = _FIRST_POLL
-        while True:
-            try:
-                return await self._migrate()
-            except StoreError as error:
-                left = deadline - self._clock.monotonic()
-                if left <= 0:
-                    raise StoreError(
-                        error.code, f"{self.path} was not available for {self._startup_timeout:g} s: {error.message}"
-                    ) from error
-                _logger.warning("waiting for %s, %.0f s at most: %s", self.path, left, error.message)
-                await self._clock.sleep(min(poll, left))
-                poll = min(poll * 2, 2.0)
-
     async def _migrate(self) -> None:
         async with self.transaction() as tx:
             await tx.execute(_SCHEMA_TABLE)
         for known in self._migrations:
             async with self.transaction() as tx:  # several processes may start at once: one migrates, the others wait
-                for migration in due(known, await _applied(tx, known)):
-                    await _apply(tx, migration)
-
-
-async def _applied(tx: Transaction, known: Sequence[Migration]) -> dict[int, str]:
-    rows = await tx.execute(
-        "SELECT version, checksum FROM carrick_schema WHERE component = :component",
-        {"component": known[0].component if known else ""},
-    )
-    return {row.version: row.checksum for row in rows.all()}
-
-
-async def _apply(tx: Transaction, migration: Migration) -> None:
-    for statement in statements(migration.sql):
-        await tx.execute(statement)
-    await tx.execute(
-        "INSERT INTO carrick_schema (component, version, name, checksum, applied_at) "
-        "VALUES (:component, :version, :name, :checksum, datetime('now'))",
-        {
-            "component": migration.component,
-            "version": migration.version,
-            "name": migration.name,
-            "checksum": migration.checksum,
-        },
-    )
+                await migrate(tx, known, tx.script)
 
 
 @asynccontextmanager

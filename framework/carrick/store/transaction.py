@@ -11,6 +11,7 @@ from carrick import status
 from carrick.context import current
 from carrick.errors import CarrickError, ConfigurationError, is_answer
 from carrick.store import claims
+from carrick.store.dialect import Dialect
 
 __all__ = ["Database", "Parameters", "Result", "Transaction"]
 
@@ -45,8 +46,8 @@ class Transaction(ABC):
     Used by one task at a time.
     """
 
-    dialect = "sqlite"
-    """Whose SQL it speaks: ``sqlite`` or ``postgresql``."""
+    dialect: Dialect
+    """Whose SQL it understands: ``Sql(...).of(tx.dialect)`` for statements that are not the same in all databases."""
 
     def __init__(self) -> None:
         self._after_commit: list[Callable[[], None]] = []
@@ -121,7 +122,7 @@ class Transaction(ABC):
 
 
 class Database(Protocol):
-    """Where transactions come from. Transactions that write are one at a time, readers see a snapshot."""
+    """Where transactions come from. Readers see a snapshot; whether writers run side by side, each database says."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction that may write."""
