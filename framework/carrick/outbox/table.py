@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from carrick.store.dialect import Sql
 from carrick.store.transaction import Result, Transaction
 
 __all__ = [
@@ -28,34 +29,28 @@ __all__ = [
     "unpublished",
 ]
 
-_SQLITE = {"now": "((julianday('now') - 2440587.5) * 86400.0)", "skip_locked": ""}
-_POSTGRESQL = {
-    "now": "(extract(epoch FROM clock_timestamp())::double precision)",
-    "skip_locked": "FOR UPDATE SKIP LOCKED",
-}
-
 
 class _Statement:
-    """One statement in the words of each database. ``{name:type}`` is a list that is given as a parameter."""
+    """One statement in the words of each database. ``{name}`` is a list that is given as a parameter, of that type."""
 
     def __init__(self, text: str, **lists: str) -> None:
         self._lists = tuple(lists)
-        self._sqlite = text.format(**_SQLITE, **{name: f"(SELECT value FROM json_each(:{name}))" for name in lists})
-        self._postgresql = text.format(
-            **_POSTGRESQL, **{name: f"(SELECT unnest(CAST(:{name} AS {kind}[])))" for name, kind in lists.items()}
-        )
+        sqlite = postgresql = text
+        for name, kind in lists.items():
+            sqlite = sqlite.replace(f"{{{name}}}", f"(SELECT value FROM json_each(:{name}))")  # noqa: S608
+            postgresql = postgresql.replace(f"{{{name}}}", f"(SELECT unnest(CAST(:{name} AS {kind}[])))")
+        self._sql = Sql(sqlite=Sql.template(sqlite).sqlite, postgresql=Sql.template(postgresql).postgresql)
 
     async def run(self, tx: Transaction, **parameters: Any) -> Result:
         """Run it."""
-        if tx.dialect == "postgresql":
-            return await tx.execute(self._postgresql, parameters)
         for name in self._lists:
-            parameters[name] = json.dumps(list(parameters[name]))
-        return await tx.execute(self._sqlite, parameters)
+            values = list(parameters[name])
+            parameters[name] = values if tx.dialect == "postgresql" else json.dumps(values)
+        return await tx.execute(self._sql.of(tx.dialect), parameters)
 
     async def run_each(self, tx: Transaction, parameters: Sequence[Mapping[str, Any]]) -> Result:
         """Run it once for each of the parameters, none of which is a list."""
-        return await tx.execute(self._postgresql if tx.dialect == "postgresql" else self._sqlite, parameters)
+        return await tx.execute(self._sql.of(tx.dialect), parameters)
 
 
 _PENDING = _Statement(
@@ -146,7 +141,7 @@ async def pending(
 
     At most ``most`` of them; the last one is the one that reaches ``most_bytes`` of payload.
     """
-    found = await _PENDING.run(tx, partitions=list(partitions), resting=list(resting), most=most, most_bytes=most_bytes)
+    found = await _PENDING.run(tx, partitions=partitions, resting=resting, most=most, most_bytes=most_bytes)
     return found.all()
 
 
@@ -212,7 +207,7 @@ async def take(tx: Transaction, *, owner: str, ttl: float, most: int) -> set[int
 
 async def let_go(tx: Transaction, *, owner: str, partitions: Collection[int]) -> None:
     """Give partitions back."""
-    await _LET_GO.run(tx, owner=owner, partitions=list(partitions))
+    await _LET_GO.run(tx, owner=owner, partitions=partitions)
 
 
 async def leave(tx: Transaction, *, owner: str) -> None:

@@ -1,0 +1,1 @@
+"""``make bench-outbox``: the relay, and what writing an event costs."""
