@@ -13,7 +13,7 @@ from carrick.event import EventSpec, partition_of
 from carrick.ids import random_id, time_ordered_id
 from carrick.instruments import Instruments
 from carrick.messaging.cloudevents import Envelope, headers_for
-from carrick.store.claims import NOW
+from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
 
 __all__ = ["DEFAULT_MAX_PAYLOAD", "Outbox"]
@@ -23,11 +23,11 @@ DEFAULT_MAX_PAYLOAD = 1_000_000
 
 Event = TypeVar("Event", bound=Message)
 
-_WRITE = f"""
+_WRITE = Sql.template("""
 INSERT INTO carrick_outbox
     (id, stream, stream_subjects, subject, partition, key, payload, headers, created_at)
-VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, {NOW})
-"""  # noqa: S608
+VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, {now})
+""")
 
 
 class Outbox:
@@ -85,7 +85,7 @@ class Outbox:
             raise OutboxError(
                 Code.OUT_OF_RANGE, f"{spec.full_name} has too long a {spec.key}: it goes into a header too"
             )
-        await tx.execute(_WRITE, row)
+        await tx.execute(_WRITE.of(tx.dialect), row)
         if self._wake is not None:
             tx.after_commit(self._wake)
         return envelope.id
