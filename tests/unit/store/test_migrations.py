@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from carrick import outbox, store
 from carrick.errors import ConfigurationError
-from carrick.store import Migrations
+from carrick.store import Migrations, Sql
 from carrick.store.migrations import Migration, due, statements
+from tests.unit.store.places import AnyDatabase
+
+_COLUMNS = {
+    "carrick_idempotency": {"method", "key", "fingerprint", "token", "lease_until", "reply", "error", "expires_at"},
+    "carrick_inbox": {"consumer", "event_id", "handled_at"},
+}
+_COLUMNS_OF = Sql(
+    sqlite="SELECT name FROM pragma_table_info(:name)",
+    postgresql="SELECT column_name AS name FROM information_schema.columns WHERE table_name = :name",
+)
 
 
 def _migration(version: int, sql: str = "SELECT 1;") -> Migration:
@@ -131,3 +141,22 @@ def test_statements_lose_nothing(pieces: list[str]) -> None:
 def test_the_frameworks_own_migrations_load(migrations: Migrations) -> None:
     """The wheel brings the tables of inbox, idempotency records and outbox."""
     assert migrations.load("sqlite")
+
+
+async def test_the_stores_tables_are_the_same_everywhere(database: AnyDatabase) -> None:
+    """The same columns in all databases, so that one statement does for both."""
+    async with database.read() as tx:
+        for table, columns in _COLUMNS.items():
+            rows = await tx.execute(_COLUMNS_OF.of(tx.dialect), {"name": table})
+            assert {row.name for row in rows.all()} == columns
+
+
+async def test_what_was_applied_is_recorded(database: AnyDatabase) -> None:
+    """Component, number, name, checksum and moment of each file, in the database itself."""
+    async with database.read() as tx:
+        rows = (await tx.execute("SELECT * FROM carrick_schema ORDER BY version")).all()
+    loaded = store.MIGRATIONS.load(tx.dialect)
+    assert [(row.component, row.version, row.name, row.checksum) for row in rows] == [
+        (each.component, each.version, each.name, each.checksum) for each in loaded
+    ]
+    assert all(row.applied_at for row in rows)
