@@ -99,7 +99,7 @@ class PostgresTransaction(Transaction):
         self.database = database
         self.writes = writes
         self.ended = False
-        self.settled = False
+        self._settled = False
         self._cut = False
 
     async def execute(self, statement: str, parameters: Parameters | Sequence[Parameters] | None = None) -> Rows:
@@ -108,7 +108,7 @@ class PostgresTransaction(Transaction):
         A cancellation ends the statement in the server too, and with it the transaction: nothing more can be run in
         it, nor committed. What keeps a transaction whole over a failing statement is a savepoint.
         """
-        self.check()
+        self._check()
         sql, names = _numbered(statement)
         with self._ending():
             if isinstance(parameters, Sequence):
@@ -122,21 +122,21 @@ class PostgresTransaction(Transaction):
 
     async def script(self, sql: str) -> None:
         """Run several statements without parameters, for as long as they take. For migrations."""
-        self.check()
+        self._check()
         with self._ending():
             await self.connection.execute(sql, timeout=_NO_TIMEOUT)
         if not self.connection.is_in_transaction():
             raise ConfigurationError("a migration must not end its transaction: leave out COMMIT and ROLLBACK")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise what keeps the transaction from going on."""
         if self.ended:
             raise CarrickError(Code.INTERNAL, "this transaction has ended; use it inside its `async with` block")
-        self.check_whole()
+        self._check_whole()
         if _closed(self.connection):
             raise StoreError(Code.UNAVAILABLE, f"the connection to {self.database.name} was lost; all of it is undone")
 
-    def check_whole(self) -> None:
+    def _check_whole(self) -> None:
         """Raise when a statement was cut short."""
         if self._cut:
             raise StoreError(
@@ -326,7 +326,7 @@ class PostgresDatabase:
             yield tx
         finally:
             tx.ended = True
-            await finish(self._give_back(pool, connection, settled=tx.settled))
+            await finish(self._give_back(pool, connection, settled=tx._settled))
 
     async def _connection(self, pool: Any, begin: str) -> Any:
         """Take a connection and begin. One that was lost while it lay in the pool is replaced: nothing was done yet."""
@@ -355,7 +355,7 @@ class PostgresDatabase:
             ) from error
 
     async def _commit(self, tx: PostgresTransaction) -> None:
-        tx.check_whole()
+        tx._check_whole()
         if _closed(tx.connection):
             raise StoreError(
                 Code.UNAVAILABLE, f"the connection to {self.name} was lost before the commit; nothing was committed"
@@ -363,14 +363,14 @@ class PostgresDatabase:
         try:
             with _vendor_errors(self.name, tx.connection):
                 ended = await tx.connection.execute("COMMIT")
-        except BaseException as error:
-            if isinstance(error, StoreError) and (_closed(tx.connection) or error.code is Code.UNAVAILABLE):
-                _terminate(tx.connection)
-                raise StoreError(
-                    Code.UNAVAILABLE, f"it is unknown whether the transaction was committed: {error.message}"
-                ) from error
-            raise
-        tx.settled = True
+        except StoreError as error:
+            if error.code is not Code.UNAVAILABLE or isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                raise  # the server's word: it was undone
+            _terminate(tx.connection)
+            raise StoreError(
+                Code.UNAVAILABLE, f"it is unknown whether the transaction was committed: {error.message}"
+            ) from error
+        tx._settled = True
         if ended != "COMMIT":
             raise StoreError(
                 Code.INTERNAL,

@@ -80,6 +80,14 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         Migrations("shop", tmp_path / "missing").load("sqlite")
 
 
+def test_files_for_other_databases_only_are_refused(tmp_path: Path) -> None:
+    """A component that was never written for the database in use is not taken for one without tables."""
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "0001_a.sql").write_text("SELECT 1;")
+    with pytest.raises(ConfigurationError, match=r"shop has no migrations for postgresql: put them into .*/postgresql"):
+        Migrations("shop", tmp_path).load("postgresql")
+
+
 def test_due_is_what_is_known_and_not_applied() -> None:
     """Applied files are left out, the rest keeps its order."""
     known = [_migration(1), _migration(2), _migration(3)]
