@@ -55,6 +55,10 @@ class Migrations:
         if not folder.is_dir():
             raise ConfigurationError(f"{self.component}: no folder of migrations at {folder}")
         found = tuple(self._migration(path) for path in sorted(folder.glob("*.sql")))
+        if not found and folder is self.directory and any(folder.glob("*/*.sql")):
+            raise ConfigurationError(
+                f"{self.component} has no migrations for {dialect}: put them into {folder / dialect}"
+            )
         for expected, migration in enumerate(found, start=1):
             if migration.version != expected:
                 raise ConfigurationError(
