@@ -107,8 +107,8 @@ class Work(Generic[T]):
 class Ended:
     """What became of a group: each of ``begun`` has its outcome, ``rest`` was left for want of time."""
 
-    begun: Sequence[Work[Any]]
-    rest: Sequence[Work[Any]] = ()
+    begun: tuple[Work[Any], ...]
+    rest: tuple[Work[Any], ...] = ()
     broken: bool = False
     """The connection is not fit for another transaction."""
 
@@ -178,16 +178,19 @@ def run_group(
     except BaseException as error:  # noqa: BLE001  # the driver's; or no memory is left, and nobody may wait for ever
         if not seen:  # there is no transaction to be had
             return not_run(works, error)
-        _fail(begun, error)
-        broken = not isinstance(error, sqlite3.IntegrityError)  # a deferred constraint: COMMIT was refused, no more
-    return Ended(begun, works[seen:], broken=not control.undo() or broken)
+        refused = isinstance(error, sqlite3.IntegrityError)  # a deferred constraint: nothing but this COMMIT failed
+        _fail(begun, error, refused=refused)
+        broken = not refused
+    return Ended(tuple(begun), tuple(works[seen:]), broken=not control.undo() or broken)
 
 
 def not_run(works: Sequence[Work[Any]], error: BaseException) -> Ended:
     """Fail all works of a group for which there is no connection or no thread."""
-    begun = [work for work in works if work.take()]
+    begun = tuple(work for work in works if work.take())
     for work in begun:
-        work.fail(_lost(error))
+        told = store_error(error) or StoreError(Code.UNAVAILABLE, f"this function could not be run: {error!r}")
+        told.__cause__ = error
+        work.fail(told)
     return Ended(begun, broken=True)
 
 
@@ -252,14 +255,11 @@ def _told(error: BaseException) -> BaseException:
     return told
 
 
-def _fail(begun: Sequence[Work[Any]], error: BaseException) -> None:
+def _fail(begun: Sequence[Work[Any]], error: BaseException, *, refused: bool = False) -> None:
     """Tell all whose effect is lost with the transaction. Who raised before keeps that."""
     lost = [work for work in begun if not work.failed]
     for work in lost:
-        if len(lost) == 1 and isinstance(error, sqlite3.IntegrityError):
-            work.fail(error)  # its own doing
-            continue
-        work.fail(_lost(error))
+        work.fail(error if refused and len(lost) == 1 else _lost(error))  # by itself, it is its own doing
 
 
 def _lost(error: BaseException) -> StoreError:

@@ -32,30 +32,31 @@ class WriterThread:
         self.current: Work[Any] | None = None
         """The work that is being run."""
 
-    async def run(self, works: Sequence[Work[Any]]) -> Ended:
-        """Run a group; return when it is committed or undone."""
+    def run(self, works: Sequence[Work[Any]], over: Callable[[Ended], None]) -> None:
+        """Run a group; ``over`` is called on the event loop's thread when it is committed or undone."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="carrick-sqlite-writer", daemon=True)
-            self._thread.start()
-        return await self._order(works)
+            thread = threading.Thread(target=self._serve, name="carrick-sqlite-writer", daemon=True)
+            thread.start()
+            self._thread = thread
+        self._order(works, over)
 
     async def stop(self) -> None:
         """Close the connection and end the thread, after the group under way."""
         if self._thread is not None:
             thread, self._thread = self._thread, None
-            await self._order(None)
+            over = asyncio.Event()
+            self._order(None, lambda _: over.set())
+            await over.wait()
             thread.join()  # it has nothing left to do
 
-    def _order(self, works: Sequence[Work[Any]] | None) -> asyncio.Future[Ended]:
+    def _order(self, works: Sequence[Work[Any]] | None, over: Callable[[Ended], None]) -> None:
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Ended] = loop.create_future()
 
-        def deliver(result: Ended) -> None:
+        def deliver(ended: Ended) -> None:
             with suppress(RuntimeError):  # the loop has gone, and with it all who asked
-                loop.call_soon_threadsafe(_set, ended, result)
+                loop.call_soon_threadsafe(over, ended)
 
         self._orders.put((works, deliver))
-        return ended
 
     def _serve(self) -> None:
         while True:
@@ -87,8 +88,3 @@ class WriterThread:
         if control is not None:
             with suppress(sqlite3.Error):
                 control.connection.close()
-
-
-def _set(future: asyncio.Future[Ended], result: Ended) -> None:
-    if not future.done():
-        future.set_result(result)

@@ -9,9 +9,9 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from carrick.cancellation import finish
+from carrick.cancellation import outlast
 from carrick.errors import Code, StoreError
-from carrick.store.sqlite_group import GroupOptions, Work, not_run
+from carrick.store.sqlite_group import Ended, GroupOptions, Work, not_run
 from carrick.store.sqlite_thread import WriterThread
 from carrick.store.sync_transaction import SyncTransaction
 from carrick.store.turns import Turns
@@ -56,7 +56,7 @@ class GroupWriter:
 
     async def stop(self) -> None:
         """End the thread. The turns are closed by then: what was begun is finished, and what waited refused."""
-        while self._serving is not None:
+        if self._serving is not None:
             await asyncio.wait((self._serving,))
         await self._thread.stop()
 
@@ -68,7 +68,7 @@ class GroupWriter:
             if work.take():
                 self._forget(work)
             else:
-                await finish(_wait(settled))
+                await outlast(settled)
             raise
 
     def _give_up(self, work: Work[Any]) -> None:
@@ -101,25 +101,31 @@ class GroupWriter:
         while self._waiting:
             try:
                 async with self._turns.turn():
-                    await finish(self._group())
+                    if self._waiting:  # they may all have been withdrawn
+                        await outlast(self._group())
             except StoreError as closed:
                 while self._waiting:
                     self._withdraw(self._waiting.popleft(), closed)
 
-    async def _group(self) -> None:
-        works = [self._waiting.popleft() for _ in range(min(self._options.most, len(self._waiting)))]
-        if not works:
-            return
-        look = asyncio.get_running_loop().call_later(_LOOK, self._look)
-        try:
-            ended = await self._thread.run(works)
-        except Exception as error:  # noqa: BLE001  # no thread is to be had: nobody may wait for ever
-            ended = not_run(works, error)
-        finally:
+    def _group(self) -> asyncio.Future[None]:
+        """Hand a group to the thread. What comes back is dealt with even if all who wait for it are cancelled."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        look = loop.call_later(_LOOK, self._look)
+
+        def ended(group: Ended) -> None:
             look.cancel()
-        self._waiting.extendleft(reversed([work for work in ended.rest if not work.taken]))
-        for work in ended.begun:
-            _settle(work)
+            self._waiting.extendleft(reversed([work for work in group.rest if not work.taken]))
+            for work in group.begun:
+                _settle(work)
+            _set(over)
+
+        works = [self._waiting.popleft() for _ in range(min(self._options.most, len(self._waiting)))]
+        try:
+            self._thread.run(works, ended)
+        except Exception as error:  # noqa: BLE001  # no thread is to be had: nobody may wait for ever
+            ended(not_run(works, error))
+        return over
 
     def _look(self) -> None:
         work = self._thread.current
@@ -157,7 +163,3 @@ def _settle(work: Work[Any]) -> None:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-async def _wait(future: asyncio.Future[None]) -> None:
-    await asyncio.wait((future,))
