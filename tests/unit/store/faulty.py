@@ -18,15 +18,20 @@ def io_error() -> sqlite3.OperationalError:
 
 
 class FaultyConnection(sqlite3.Connection):
-    """Fails the next statements that begin with what ``faults`` names, before they are run."""
+    """Fails the next statements that begin with what ``faults`` names, before they are run; None lets one pass."""
 
-    faults: ClassVar[dict[str, list[BaseException]]] = {}
+    faults: ClassVar[dict[str, list[BaseException | None]]] = {}
+
+    @classmethod
+    def fail(cls, beginning: str, error: BaseException, *, after: int) -> None:
+        """Fail once, after so many that pass."""
+        cls.faults[beginning] = [*[None] * after, error]
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """Run a statement, or fail."""
         for beginning, errors in self.faults.items():
-            if errors and sql.startswith(beginning):
-                raise errors.pop(0)
+            if errors and sql.startswith(beginning) and (error := errors.pop(0)) is not None:
+                raise error
         return super().execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:

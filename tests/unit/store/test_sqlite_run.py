@@ -29,7 +29,7 @@ def _writers() -> list[threading.Thread]:
 
 
 @pytest.fixture(autouse=True)
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[BaseException]]]:
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[BaseException | None]]]:
     """What the writer's connections fail at; and no writer's thread is left behind."""
     monkeypatch.setattr("carrick.store.sqlite.connect", connect_faulty)
     yield FaultyConnection.faults
@@ -144,7 +144,7 @@ async def test_a_groups_time_is_bounded(tmp_path: Path) -> None:
 
 
 async def test_nobody_hears_of_success_before_the_commit(
-    db: SqliteDatabase, faults: dict[str, list[BaseException]]
+    db: SqliteDatabase, faults: dict[str, list[BaseException | None]]
 ) -> None:
     """When the commit fails every caller of the group gets an error, no action is run, and nothing is there."""
     faults["COMMIT"] = [io_error()]
