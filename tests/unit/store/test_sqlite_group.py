@@ -257,6 +257,19 @@ def test_what_sqlite_rolls_back_is_lost_for_all_and_nothing_is_written_after_it(
     assert group.ids() == [2]
 
 
+def test_a_transaction_that_sqlite_rolled_back_says_so(group: Group) -> None:
+    """Reading on would see what is not in the transaction any more."""
+
+    def read_on(tx: SyncTransaction) -> None:
+        with pytest.raises(sqlite3.IntegrityError):
+            tx.execute("INSERT OR ROLLBACK INTO t (id) VALUES (1)")
+        tx.execute("SELECT 1")
+
+    bad = _work(read_on)
+    group.run(_insert(1), bad)
+    _raises(bad, StoreError, "SQLite has rolled this transaction back: UNIQUE")
+
+
 def test_who_lets_the_error_pass_that_cost_the_transaction_gets_it(group: Group) -> None:
     """Its neighbours are told of it as the cause."""
     one, bad = _insert(1), _work(lambda tx: tx.execute("INSERT OR ROLLBACK INTO t (id) VALUES (1)"))

@@ -53,6 +53,7 @@ async def test_rows_have_columns_as_attributes(db: SqliteDatabase) -> None:
         assert rows == [(1, "a", 2, 1), (2, "b", 3, 2)]
         assert [(row.id, row.note, row.next) for row in rows] == [(1, "a", 2), (2, "b", 3)]
         first = tx.execute("SELECT count(*), note AS count FROM effects").first()
+        assert first is not None
         assert first == (2, first.count)
         assert tx.execute("SELECT note FROM effects WHERE id = :id", {"id": 9}).first() is None
         assert tx.execute("UPDATE effects SET note = 'c'").rowcount == 2
