@@ -17,7 +17,7 @@ from nats.js.api import StorageType, StreamConfig
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
 from carrick.testing import NatsServer, settle
-from tests.acceptance.relays import MOMENTS, OPTIONS, audit, database_at, write
+from tests.acceptance.relays import MOMENTS, OPTIONS, AnyDatabase, audit, database_at, write
 from tests.unit.testing.programs import Program, program
 
 ME = "tests.acceptance.relays"
@@ -54,7 +54,7 @@ async def _ended(process: Program) -> None:
 
 async def _drain_and_audit(where: str, url: str) -> int:
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(database_at(where))
+        database: AnyDatabase = await parts.enter_async_context(database_at(where))
         broker = await parts.enter_async_context(NatsBroker(url, name="audit"))
         relay = await parts.enter_async_context(Relay(database, broker, options=OPTIONS))
         await settle(relay, timeout=20)

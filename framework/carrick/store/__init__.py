@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from carrick.store.housekeeping import Housekeeping
     from carrick.store.idempotency import IdempotencyRecords
     from carrick.store.inbox import Inbox
+    from carrick.store.sync_transaction import SyncTransaction
 else:
     __getattr__ = on_demand(
         __name__,
@@ -20,6 +21,7 @@ else:
         Housekeeping="carrick.store.housekeeping",
         IdempotencyRecords="carrick.store.idempotency",
         Inbox="carrick.store.inbox",
+        SyncTransaction="carrick.store.sync_transaction",
     )
 
 MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
@@ -36,5 +38,6 @@ __all__ = [
     "Migrations",
     "Result",
     "Sql",
+    "SyncTransaction",
     "Transaction",
 ]
