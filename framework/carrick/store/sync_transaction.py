@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from carrick.errors import CarrickError, Code, StoreError
 from carrick.store._at_once import at_once
+from carrick.store.dialect import Dialect
 from carrick.store.sqlite_connection import store_error
 from carrick.store.transaction import Parameters, Result, Transaction
 
@@ -25,6 +26,9 @@ class SyncTransaction:
     after the function has returned. Beginning, committing and rolling back are the writer's: SQL that does that is
     refused. Savepoints may be used.
     """
+
+    dialect: Dialect = "sqlite"
+    """Whose SQL it understands."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -110,6 +114,8 @@ class SyncTransaction:
 
 class _NeverWaiting(Transaction):
     """A transaction whose statements are done when they are asked for: runs code that is written to be awaited."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, tx: SyncTransaction) -> None:
         super().__init__()

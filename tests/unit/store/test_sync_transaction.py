@@ -2,10 +2,13 @@
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from carrick import store
 from carrick.claim import Claim, Claimed, Receipt, Refusal, Replay
 from carrick.context import Call, Context, enter
 from carrick.errors import CarrickError, Code, ConfigurationError, DuplicateEventError
@@ -22,6 +25,13 @@ async def _count(database: SqliteDatabase) -> int:
     async with database.read() as tx:
         count: int = (await tx.execute("SELECT count(*) FROM effects")).scalar_one()
         return count
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """Return a new SQLite database with the store's tables."""
+    async with SqliteDatabase(tmp_path / "test.db", migrations=[store.MIGRATIONS]) as opened:
+        yield opened
 
 
 @pytest.fixture
