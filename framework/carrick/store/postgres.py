@@ -25,7 +25,7 @@ from carrick.store._parameters import numbered
 from carrick.store.migrations import Migrations, migrate
 from carrick.store.transaction import Parameters, Transaction
 
-__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows"]
+__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows", "host_and_database"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -191,7 +191,7 @@ class PostgresDatabase:
         startup_timeout: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        self.name = _name(url)
+        self.name = host_and_database(url)
         _check_above_zero(
             writers=writers,
             readers=readers,
@@ -458,7 +458,7 @@ def _rowcount(status: bytes) -> int:
     return int(last) if last.isdigit() else -1
 
 
-def _name(url: str) -> str:
+def host_and_database(url: str) -> str:
     """Return what may be shown of a URL: hosts and database. Raises ``ConfigurationError``, which shows nothing."""
     try:
         parts = urlsplit(url)
