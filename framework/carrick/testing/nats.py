@@ -22,6 +22,7 @@ _STOP_TIMEOUT = 10.0
 _CONFIG = """
 server_name: {name}
 listen: 127.0.0.1:{port}
+http: 127.0.0.1:{monitoring}
 max_payload: 1MB
 jetstream: {{ store_dir: {store}, sync_interval: {sync}, max_file_store: 4GB }}
 """
@@ -41,11 +42,17 @@ class NatsServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
         self.port = -1
+        self._monitoring = -1
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def monitoring_url(self) -> str:
+        """Where the server tells about itself."""
+        return f"http://127.0.0.1:{self._monitoring}"
 
     @property
     def running(self) -> bool:
@@ -57,7 +64,13 @@ class NatsServer:
         self._directory.mkdir(parents=True, exist_ok=True)
         config = self._directory / "nats.conf"
         config.write_text(
-            _CONFIG.format(name=self._name, port=self.port, store=json.dumps(str(self._directory)), sync=self._sync)
+            _CONFIG.format(
+                name=self._name,
+                port=self.port,
+                monitoring=self._monitoring,
+                store=json.dumps(str(self._directory)),
+                sync=self._sync,
+            )
         )
         with (self._directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the binary is looked up, the arguments are ours
@@ -117,7 +130,7 @@ class NatsServer:
         deadline = time.monotonic() + _READY_TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.port == -1:
-                self.port = self._chosen_port(self._process.pid)
+                self.port, self._monitoring = self._chosen_ports(self._process.pid)
             if self.port != -1 and self._answers():
                 return
             time.sleep(0.01)
@@ -125,16 +138,16 @@ class NatsServer:
         self.kill()
         raise RuntimeError(f"nats-server did not start:\n{log}")
 
-    def _chosen_port(self, pid: int) -> int:
-        """Read the port that the server took by itself from the file it writes about that."""
+    def _chosen_ports(self, pid: int) -> tuple[int, int]:
+        """Read the ports that the server took by itself from the file it writes about that."""
         found = list(self._directory.glob(f"*_{pid}.ports"))
         if not found:
-            return -1
+            return -1, -1
         try:
-            urls = json.loads(found[0].read_text())["nats"]
+            ports = json.loads(found[0].read_text())
         except ValueError:
-            return -1
-        return int(urls[0].rpartition(":")[2])
+            return -1, -1
+        return int(ports["nats"][0].rpartition(":")[2]), int(ports["monitoring"][0].rpartition(":")[2])
 
     def _answers(self) -> bool:
         """Say whether who answers on the port is this server: its greeting has the name."""
