@@ -9,7 +9,7 @@ from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox, Relay
 from carrick.resource import Resource
 from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, Server, UnaryCall
-from carrick.store import Database, GuardedDatabase, Sql, Transaction
+from carrick.store import Database, GuardedDatabase, Sql, SyncTransaction, Transaction
 from carrick.store.postgres import PostgresDatabase, PostgresTransaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import (
@@ -45,6 +45,11 @@ async def client(channel: Channel) -> None:
     assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
 
 
+def count(tx: SyncTransaction) -> int:
+    """Return what ``run`` returns."""
+    return tx.execute("SELECT 1").rowcount
+
+
 async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     """A guard keeps the types of what it guards."""
 
@@ -56,6 +61,9 @@ async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     await bank.call(ask, 1, "a")  # type: ignore[arg-type]  # the other way round
     async with GuardedDatabase(database, bank).transaction() as tx:
         assert_type(tx, Transaction)
+    assert_type(await database.run(count), int)
+    assert_type(await GuardedDatabase(database, bank).run(count), int)
+    await database.run("SELECT 1")  # type: ignore[arg-type]  # no function
     Relay(GuardedDatabase(database, bank), GuardedBroker(broker, bank))
     Server(resources=[bank])
 
