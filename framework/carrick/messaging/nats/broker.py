@@ -22,6 +22,7 @@ from carrick.errors import Code, ConfigurationError, MessagingError
 from carrick.messaging.contract import Consumer, Message, Stored
 from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
 from carrick.messaging.nats.consumer import NatsConsumer
+from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.subjects import matches
@@ -68,6 +69,7 @@ class NatsBroker:
         self._last_complaint = -_LOG_EVERY
         self._reopening: asyncio.Task[None] | None = None
         self._one_by_one: set[str] = set()
+        self._denials = Denials()
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
@@ -131,13 +133,15 @@ class NatsBroker:
             try:
                 if len(messages) > _FEW and stream not in self._one_by_one:
                     try:
-                        return await append_batch(client, messages, expected, self._publish_timeout)
+                        batch = append_batch(client, messages, expected, self._publish_timeout)
+                        return await self._denials.unless_denied(expected, batch)
                     except APIError as error:
                         if not atomic_is_disabled(error):
                             raise
                         self._one_by_one.add(stream)
                         _logger.warning("stream %s takes no atomic batches, so events go one by one; %s", stream, _HOW)
-                return await append_one_by_one(client, messages, expected, self._publish_timeout)
+                single = append_one_by_one(client, messages, expected, self._publish_timeout)
+                return await self._denials.unless_denied(expected, single)
             except NoRespondersError:
                 await self._check_subjects(stream, messages)
                 raise
@@ -248,6 +252,8 @@ class NatsBroker:
         return self._connected().jetstream()
 
     async def _complain(self, error: Exception) -> None:
+        if self._denials.heard(error):  # who publishes hears of it
+            return
         now = asyncio.get_running_loop().time()
         if now - self._last_complaint >= _LOG_EVERY:
             self._last_complaint = now
