@@ -27,7 +27,8 @@ def publisher(file: File, messages: MessageNames) -> list[str]:
 
 def _method(event: Event, messages: MessageNames) -> list[str]:
     comment = event.comment or f"Publish ``{event.full_name}``."
-    delivery = f"Published to ``{event.subject}``, in order for each ``{event.key}``, if and only if ``tx`` commits."
+    order = "in any order" if event.unordered else f"in order for each ``{event.key}``"
+    delivery = f"Published to ``{event.subject}``, {order}, if and only if ``tx`` commits."
     parameters = ["self", "tx: Transaction", f"event: {messages[event.message]}"]
     return [
         *Group(f"async def {event.python_name}(", parameters, ") -> None:").lines(4),
