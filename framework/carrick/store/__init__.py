@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrick._on_demand import on_demand
+from carrick.store.any_transaction import AnyTransaction, AnyTransactionSync, SyncTransaction
 from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
@@ -27,6 +28,8 @@ MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
 
 __all__ = [
     "MIGRATIONS",
+    "AnyTransaction",
+    "AnyTransactionSync",
     "Database",
     "Dialect",
     "GuardedDatabase",
@@ -36,5 +39,6 @@ __all__ = [
     "Migrations",
     "Result",
     "Sql",
+    "SyncTransaction",
     "Transaction",
 ]

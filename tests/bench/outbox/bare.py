@@ -14,7 +14,9 @@ from carrick.ids import unique_id
 __all__ = ["drain_postgres", "drain_sqlite"]
 
 _BATCH = 1000
-_READ = "SELECT seq, id, subject, payload, headers FROM carrick_outbox WHERE published_at IS NULL ORDER BY seq LIMIT 1000"
+_READ = (
+    "SELECT seq, id, subject, payload, headers FROM carrick_outbox WHERE published_at IS NULL ORDER BY seq LIMIT 1000"
+)
 
 
 async def drain_sqlite(path: Path, url: str) -> int:
