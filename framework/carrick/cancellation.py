@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["cancelled", "finish"]
+__all__ = ["cancelled", "finish", "outlast"]
 
 T = TypeVar("T")
 
@@ -21,13 +21,17 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
 
     For short, bounded work only: a commit, a release.
     """
-    task = asyncio.create_task(work)
+    return await outlast(asyncio.create_task(work))
+
+
+async def outlast(future: asyncio.Future[T]) -> T:
+    """Wait for what others do however often the caller is cancelled meanwhile; then the cancellation goes on."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        while not task.done():
+        while not future.done():
             with suppress(asyncio.CancelledError):  # one more cancellation is heard of below, like the first
-                await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # the cancellation is what the caller hears of
+                await asyncio.wait((future,))
+        if not future.cancelled():
+            future.exception()  # the cancellation is what the caller hears of
         raise

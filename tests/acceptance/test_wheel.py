@@ -86,6 +86,7 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(wheel: Path) -> None:
         "carrick/v1/options_pb2.py",
         "carrick/v1/options_pb2.pyi",
         "carrick/outbox/sql/sqlite/0001_outbox.sql",
+        "carrick/store/sql/postgresql/0001_idempotency_and_inbox.sql",
         "carrick_codegen/plugin.py",
     }
     source = ROOT / "framework"

@@ -9,7 +9,8 @@ from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox, Relay
 from carrick.resource import Resource
 from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, Server, UnaryCall
-from carrick.store import GuardedDatabase, Transaction
+from carrick.store import Database, GuardedDatabase, Sql, Transaction
+from carrick.store.postgres import PostgresDatabase, PostgresTransaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import (
     GET_ORDER,
@@ -57,6 +58,15 @@ async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
         assert_type(tx, Transaction)
     Relay(GuardedDatabase(database, bank), GuardedBroker(broker, bank))
     Server(resources=[bank])
+
+
+async def databases(sqlite: SqliteDatabase, postgres: PostgresDatabase) -> list[Database]:
+    """Where the framework asks for a database, each of them will do."""
+    async with postgres.transaction() as tx:
+        assert_type(tx, PostgresTransaction)
+        await tx.execute(Sql.template("SELECT {now}").of(tx.dialect))
+        await tx.execute(b"SELECT 1")  # type: ignore[arg-type]  # text is wanted
+    return [sqlite, postgres]
 
 
 class Handlers(OrdersServicer):

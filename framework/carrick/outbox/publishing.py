@@ -73,8 +73,8 @@ class Publishing:
         subjects = {row.subject for row in rows}
         try:
             await self._ensure_stream(stream, rows[0].stream_subjects)
-            found = await self._learn(stream, subjects)
-            rows = [row for row in rows if row.id not in found]
+            if unknown := [subject for subject in subjects if (stream, subject) not in self._last]:
+                return await self._learn(stream, unknown)  # rows that were read before may be published by now
             expired = [row for row in rows if row.expired]
             fresh = [row for row in rows if not row.expired]
             try:
@@ -82,8 +82,8 @@ class Publishing:
             except MessagingError as error:
                 if error.code not in REFUSALS:
                     raise
-                return len(found) + await self._one_by_one(stream, rows)
-            return len(found) + await self._mark(stream, fresh, expired, last)
+                return await self._one_by_one(stream, rows)
+            return await self._mark(stream, fresh, expired, last)
         except BaseException:
             self._forget(stream, subjects)
             raise
@@ -98,27 +98,24 @@ class Publishing:
             await self._broker.ensure_stream(name, [subjects])
             self._streams.add(name)
 
-    async def _learn(self, stream: str, subjects: Iterable[str]) -> set[str]:
-        """Find out where subjects are, and mark what is in the stream already; return its ids."""
-        unknown = [subject for subject in subjects if (stream, subject) not in self._last]
-        if not unknown:
-            return set()
+    async def _learn(self, stream: str, unknown: Sequence[str]) -> int:
+        """Find out where subjects are, and mark what is in the stream up to there; return how many rows that were."""
         async with self._database.read() as tx:
             known = await table.positions(tx, stream, unknown)
-        last = dict(
-            zip(unknown, await asyncio.gather(*(self._broker.last(stream, each) for each in unknown)), strict=True)
-        )
-        found: set[str] = set()
-        for subject in unknown:
-            if last[subject] < known[subject]:
-                self._observe(StreamBehind(stream=stream, subject=subject, known=known[subject], last=last[subject]))
-            while last[subject] > known[subject]:
-                found |= await self._mark_stored(stream, subject, known)
-        for subject in unknown:
-            self._last[stream, subject] = last[subject]
+        ends = await asyncio.gather(*(self._broker.last(stream, subject) for subject in unknown))
+        found = 0
+        for subject, last in zip(unknown, ends, strict=True):
+            if last < known[subject]:
+                self._observe(StreamBehind(stream=stream, subject=subject, known=known[subject], last=last))
+            while last > known[subject]:
+                found += await self._mark_stored(stream, subject, known)
+            self._last[stream, subject] = last if last < known[subject] else known[subject]
+        if found:
+            self.published += found
+            self._observe(EventsPublished(count=found))
         return found
 
-    async def _mark_stored(self, stream: str, subject: str, known: dict[str, int]) -> set[str]:
+    async def _mark_stored(self, stream: str, subject: str, known: dict[str, int]) -> int:
         """Mark the next messages of a subject that are in the stream, and go on to the last of them."""
         stored = await self._broker.stored_after(stream, subject, known[subject], MAX_BATCH)
         if not stored:  # the last one was removed meanwhile
@@ -130,12 +127,9 @@ class Publishing:
             if int(subject.rpartition(".p")[2]) not in held:
                 raise MessagingError(Code.ABORTED, f"{subject} is another relay's now")
             ids = await table.mark_stored(tx, [each.id for each in stored])
-            known[subject] = stored[-1].sequence
-            await table.set_positions(tx, stream, {subject: known[subject]})
-        if ids:
-            self.published += len(ids)
-            self._observe(EventsPublished(count=len(ids)))
-        return {each.id for each in stored}
+            await table.set_positions(tx, stream, {subject: stored[-1].sequence})
+        known[subject] = stored[-1].sequence
+        return len(ids)
 
     async def _append(self, stream: str, rows: Sequence[Any]) -> Mapping[str, int]:
         if not rows:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrick._on_demand import on_demand
-from carrick.store.any_transaction import AnyTransaction, AnyTransactionSync, SyncTransaction
+from carrick.store.any_transaction import AnyTransaction, AnyTransactionSync
 from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from carrick.store.housekeeping import Housekeeping
     from carrick.store.idempotency import IdempotencyRecords
     from carrick.store.inbox import Inbox
+    from carrick.store.sync_transaction import SyncTransaction
 else:
     __getattr__ = on_demand(
         __name__,
@@ -21,6 +22,7 @@ else:
         Housekeeping="carrick.store.housekeeping",
         IdempotencyRecords="carrick.store.idempotency",
         Inbox="carrick.store.inbox",
+        SyncTransaction="carrick.store.sync_transaction",
     )
 
 MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")

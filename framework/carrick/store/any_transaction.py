@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
     from sqlalchemy.orm import Session
 
-__all__ = ["AnyTransaction", "AnyTransactionSync", "AsyncpgConnection", "SyncTransaction"]
+__all__ = ["AnyTransaction", "AnyTransactionSync", "AsyncpgConnection", "SyncTransactionLike"]
 
 
-class SyncTransaction(Protocol):
-    """A transaction as synchronous code has it: one that is under way as long as anybody can use it."""
+class SyncTransactionLike(Protocol):
+    """A ``SyncTransaction``, or what else is under way as long as anybody can use it."""
 
-    dialect: Dialect
+    @property
+    def dialect(self) -> Dialect:
+        """Whose SQL it understands."""
+        ...
 
     def execute(self, statement: str, parameters: Parameters, /) -> object:
         """Run a statement with ``:name`` parameters."""
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
         | aiosqlite.Connection
     )
     AnyTransactionSync: TypeAlias = (
-        SyncTransaction | Connection | Session | psycopg.Connection[Any] | sqlite3.Connection
+        SyncTransactionLike | Connection | Session | psycopg.Connection[Any] | sqlite3.Connection
     )
 else:
     AnyTransaction = Any

@@ -22,21 +22,15 @@ from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
 from carrick.store._parameters import numbered
-from carrick.store.migrations import Migrations, migrate
+from carrick.store.migrations import MIGRATING, SCHEMA_TABLE, Migrations, migrate
 from carrick.store.transaction import Parameters, Transaction
 
-__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows"]
+__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows", "host_and_database"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 _POOL_TIMEOUT = 30.0
 _NO_TIMEOUT = 7 * 86_400.0
-_MIGRATING = 7_235_418_077_264_945  # the advisory lock of who migrates, in each database
-_SCHEMA_TABLE = """
-CREATE TABLE IF NOT EXISTS carrick_schema (
-    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
-    applied_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (component, version))
-"""
 _MEANINGS = (
     ("08", Code.UNAVAILABLE),  # connection lost
     ("25P03", Code.UNAVAILABLE),  # idle in a transaction for too long
@@ -99,7 +93,7 @@ class PostgresTransaction(Transaction):
         self.database = database
         self.writes = writes
         self.ended = False
-        self.settled = False
+        self._settled = False
         self._cut = False
 
     async def execute(self, statement: str, parameters: Parameters | Sequence[Parameters] | None = None) -> Rows:
@@ -108,7 +102,7 @@ class PostgresTransaction(Transaction):
         A cancellation ends the statement in the server too, and with it the transaction: nothing more can be run in
         it, nor committed. What keeps a transaction whole over a failing statement is a savepoint.
         """
-        self.check()
+        self._check()
         sql, names = _numbered(statement)
         with self._ending():
             if isinstance(parameters, Sequence):
@@ -122,19 +116,21 @@ class PostgresTransaction(Transaction):
 
     async def script(self, sql: str) -> None:
         """Run several statements without parameters, for as long as they take. For migrations."""
-        self.check()
+        self._check()
         with self._ending():
             await self.connection.execute(sql, timeout=_NO_TIMEOUT)
         if not self.connection.is_in_transaction():
             raise ConfigurationError("a migration must not end its transaction: leave out COMMIT and ROLLBACK")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise what keeps the transaction from going on."""
         if self.ended:
             raise CarrickError(Code.INTERNAL, "this transaction has ended; use it inside its `async with` block")
-        self.check_whole()
+        self._check_whole()
+        if _closed(self.connection):
+            raise StoreError(Code.UNAVAILABLE, f"the connection to {self.database.name} was lost; all of it is undone")
 
-    def check_whole(self) -> None:
+    def _check_whole(self) -> None:
         """Raise when a statement was cut short."""
         if self._cut:
             raise StoreError(
@@ -150,7 +146,7 @@ class PostgresTransaction(Transaction):
             except (asyncio.CancelledError, TimeoutError) as error:
                 self._cut = True
                 if isinstance(error, TimeoutError):  # the server does not answer: neither would it a rollback
-                    self.connection.terminate()
+                    _terminate(self.connection)
                 raise
 
 
@@ -189,7 +185,7 @@ class PostgresDatabase:
         startup_timeout: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        self.name = _name(url)
+        self.name = host_and_database(url)
         _check_above_zero(
             writers=writers,
             readers=readers,
@@ -235,11 +231,15 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Wait for the server and bring the schema up to date. Leaves no connection open when that fails."""
         try:
-            self._pools = (await self._pool(self._sizes[0]), await self._pool(self._sizes[1]))
+            await self.connect()
             await until_opened(self._migrate, self.name, self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
             raise
+
+    async def connect(self) -> None:
+        """Make transactions possible, with the schema as it is and without waiting for the server: to look at it."""
+        self._pools = (await self._pool(self._sizes[0]), await self._pool(self._sizes[1]))
 
     async def close(self) -> None:
         """Close all connections. Transactions under way have ``answer_timeout`` seconds to end."""
@@ -282,7 +282,7 @@ class PostgresDatabase:
                 found = await tx.execute("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": self._schema})
                 if not found.all():  # without asking, the right to make schemas would be needed
                     await tx.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
-            await tx.execute(_SCHEMA_TABLE)
+            await tx.execute(SCHEMA_TABLE.postgresql)
         for known in self._migrations:
             async with self._migrating() as tx:
                 await migrate(tx, known, tx.script)
@@ -291,7 +291,7 @@ class PostgresDatabase:
     async def _migrating(self) -> AsyncIterator[PostgresTransaction]:
         """Begin a transaction of the one process that migrates; the others wait."""
         async with self._writing("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") as tx:  # sees what others migrated
-            await tx.execute("SELECT pg_advisory_xact_lock(:key)", {"key": _MIGRATING})
+            await tx.execute(MIGRATING.postgresql)
             await tx.execute("SET LOCAL statement_timeout = 0")
             yield tx
 
@@ -324,7 +324,7 @@ class PostgresDatabase:
             yield tx
         finally:
             tx.ended = True
-            await finish(self._give_back(pool, connection, settled=tx.settled))
+            await finish(self._give_back(pool, connection, settled=tx._settled))
 
     async def _connection(self, pool: Any, begin: str) -> Any:
         """Take a connection and begin. One that was lost while it lay in the pool is replaced: nothing was done yet."""
@@ -336,8 +336,8 @@ class PostgresDatabase:
                     await connection.execute(begin, timeout=self._answer_timeout)
                 return connection
             except BaseException as error:
-                lost += connection.is_closed()
-                again = isinstance(error, StoreError) and connection.is_closed() and lost <= pool.get_max_size()
+                lost += _closed(connection)
+                again = isinstance(error, StoreError) and _closed(connection) and lost <= pool.get_max_size()
                 await finish(self._give_back(pool, connection, settled=False))
                 if not again:
                     raise
@@ -353,22 +353,22 @@ class PostgresDatabase:
             ) from error
 
     async def _commit(self, tx: PostgresTransaction) -> None:
-        tx.check_whole()
-        if tx.connection.is_closed():
+        tx._check_whole()
+        if _closed(tx.connection):
             raise StoreError(
                 Code.UNAVAILABLE, f"the connection to {self.name} was lost before the commit; nothing was committed"
             )
         try:
             with _vendor_errors(self.name, tx.connection):
                 ended = await tx.connection.execute("COMMIT")
-        except BaseException as error:
-            if isinstance(error, StoreError) and (tx.connection.is_closed() or error.code is Code.UNAVAILABLE):
-                tx.connection.terminate()
-                raise StoreError(
-                    Code.UNAVAILABLE, f"it is unknown whether the transaction was committed: {error.message}"
-                ) from error
-            raise
-        tx.settled = True
+        except StoreError as error:
+            if error.code is not Code.UNAVAILABLE or isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                raise  # the server's word: it was undone
+            _terminate(tx.connection)
+            raise StoreError(
+                Code.UNAVAILABLE, f"it is unknown whether the transaction was committed: {error.message}"
+            ) from error
+        tx._settled = True
         if ended != "COMMIT":
             raise StoreError(
                 Code.INTERNAL,
@@ -380,11 +380,11 @@ class PostgresDatabase:
     async def _give_back(self, pool: Any, connection: Any, *, settled: bool) -> None:
         """Return a connection to its pool: rolled back, or closed when the server does not say that it did that."""
         try:
-            if not settled and not connection.is_closed():
+            if not settled and not _closed(connection):
                 async with asyncio.timeout(self._answer_timeout):
                     await connection.execute("ROLLBACK")
         except Exception:  # noqa: BLE001  # whatever it is, the server rolls back when the connection ends
-            connection.terminate()
+            _terminate(connection)
         with suppress(Exception):  # then the pool has closed it
             await pool.release(connection, timeout=self._answer_timeout)
 
@@ -411,9 +411,22 @@ def _vendor_errors(name: str, connection: Any, *, writes: bool = True) -> Iterat
             raise _read_only(writes) from error
         raise
     except asyncpg.InterfaceError as error:
-        if connection is not None and not connection.is_closed():
+        if connection is not None and not _closed(connection):
             raise  # the statement's arguments, or two statements at once
         raise StoreError(Code.UNAVAILABLE, f"{name}: {error.args[0]}") from error
+
+
+def _closed(connection: Any) -> bool:
+    """Say whether a connection of a pool is lost: the pool has then taken it back, and refuses to say more."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _terminate(connection: Any) -> None:
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 def _meaning(error: asyncpg.PostgresError, *, connecting: bool) -> Code | None:
@@ -443,7 +456,7 @@ def _rowcount(status: bytes) -> int:
     return int(last) if last.isdigit() else -1
 
 
-def _name(url: str) -> str:
+def host_and_database(url: str) -> str:
     """Return what may be shown of a URL: hosts and database. Raises ``ConfigurationError``, which shows nothing."""
     try:
         parts = urlsplit(url)

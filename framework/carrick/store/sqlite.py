@@ -1,16 +1,20 @@
 """SQLite, set up so that nothing is lost and nothing is sold twice.
 
-One connection writes, one transaction at a time, each begun with ``BEGIN IMMEDIATE``: with the drivers' defaults a
-SELECT runs before the transaction begins, and two orders can take the same piece. Others only read, each from a
-snapshot (WAL). Every commit is synced to disk before it returns.
+One transaction writes at a time, each begun with ``BEGIN IMMEDIATE``: with the drivers' defaults a SELECT runs before
+the transaction begins, and two orders can take the same piece. Others only read, each from a snapshot (WAL). Every
+commit is synced to disk before it returns.
+
+Two connections write, in turn: one of SQLAlchemy's, whose driver hops to a thread and back for every statement, and one
+on a thread that runs whole functions, many in one transaction.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import URL, Executable, event
 from sqlalchemy.exc import DBAPIError
@@ -21,26 +25,20 @@ from carrick.cancellation import finish
 from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
-from carrick.store.migrations import Migrations, migrate, statements
+from carrick.store.migrations import SCHEMA_TABLE, Migrations, migrate, statements
+from carrick.store.sqlite_connection import connect, set_up, store_error
+from carrick.store.sqlite_group import GroupOptions
+from carrick.store.sqlite_thread import WriterThread
+from carrick.store.sqlite_writer import GroupWriter
+from carrick.store.sync_transaction import SyncTransaction
 from carrick.store.transaction import Parameters, Result, Transaction
+from carrick.store.turns import Turns
 
-__all__ = ["SqliteDatabase", "SqliteTransaction"]
+__all__ = ["GroupOptions", "SqliteDatabase", "SqliteTransaction", "SyncTransaction"]
 
-_POOL_TIMEOUT = 30.0
-_SCHEMA_TABLE = """
-CREATE TABLE IF NOT EXISTS carrick_schema (
-    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
-    applied_at TEXT NOT NULL, PRIMARY KEY (component, version))
-"""
-_NOT_AVAILABLE = (
-    "SQLITE_BUSY",
-    "SQLITE_CANTOPEN",
-    "SQLITE_CORRUPT",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_LOCKED",
-    "SQLITE_NOTADB",
-)
+T = TypeVar("T")
+
+_PATIENCE = 30.0
 _inside: ContextVar["SqliteTransaction | None"] = ContextVar("carrick_sqlite_transaction", default=None)
 
 
@@ -91,6 +89,7 @@ class SqliteDatabase:
 
     While the file can't be opened or is locked, opening waits up to ``startup_timeout`` seconds. A transaction waits
     up to ``busy_timeout`` seconds for a writer in another process, and for its turn behind the writers of this one.
+    Used from one event loop.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class SqliteDatabase:
         busy_timeout: float = 5.0,
         readers: int = 4,
         startup_timeout: float = 30.0,
+        groups: GroupOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
         if readers < 1:
@@ -109,8 +109,27 @@ class SqliteDatabase:
         self._migrations = [each.load("sqlite") for each in migrations]
         self._startup_timeout = startup_timeout
         self._clock = clock or SystemClock()
+        self._turns = Turns(str(self.path))
         self._writer = _engine(self.path, busy_timeout, connections=1, writes=True)
         self._readers = _engine(self.path, busy_timeout, connections=readers, writes=False)
+        groups = groups or GroupOptions()
+        thread = WriterThread(partial(connect, self.path, busy_timeout), groups.time, self._clock)
+        self._groups = GroupWriter(thread, self._turns, groups, _PATIENCE)
+
+    async def run(self, work: Callable[[SyncTransaction], T]) -> T:
+        """Run a plain function in a transaction, on the writer's thread, and return its result once it is committed.
+
+        Functions that wait at the same time share a commit; each is whole or not at all. One that raises is undone by
+        itself, and its error is raised here. Raises ``StoreError`` when the commit fails (then nothing of any of them
+        is there), when SQLite rolled back what they shared, and ``RESOURCE_EXHAUSTED`` when too many wait, or this one
+        waited for too long.
+
+        The function sees the context variables of its caller, and runs once or not at all. It must be short: while it
+        runs nobody else writes, and nothing can stop it. A cancellation that arrives before it has begun withdraws it;
+        one that arrives later is raised after the commit.
+        """
+        self._refuse_inside()
+        return await self._groups.run(work)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -118,14 +137,9 @@ class SqliteDatabase:
 
         A cancellation that arrives during the commit is raised after it: the transaction is then committed.
         """
+        self._refuse_inside()
         outer = _inside.get()
-        if outer is not None and outer.database is self and not outer.ended:
-            raise CarrickError(
-                Code.INTERNAL,
-                "this task, or the one that made it, is already in a transaction on this database and would wait "
-                "for itself; pass that transaction on instead",
-            )
-        async with _begun(self._writer) as connection:
+        async with self._turns.turn(_PATIENCE), _begun(self._writer) as connection:
             tx = SqliteTransaction(connection, self)
             _inside.set(tx)
             try:
@@ -138,6 +152,7 @@ class SqliteDatabase:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqliteTransaction]:
         """Begin a transaction that only reads, from one snapshot."""
+        self._turns.check()
         async with _begun(self._readers) as connection:
             tx = SqliteTransaction(connection, self)
             try:
@@ -147,6 +162,7 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
+        self._turns.open()
         try:
             await until_opened(self._migrate, str(self.path), self._startup_timeout, self._clock)
         except BaseException:
@@ -154,7 +170,10 @@ class SqliteDatabase:
             raise
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Finish the transaction under way, refuse those that wait, and close all connections."""
+        self._refuse_inside()
+        await self._turns.close()
+        await self._groups.stop()
         await self._readers.dispose()
         await self._writer.dispose()
 
@@ -167,9 +186,18 @@ class SqliteDatabase:
     ) -> None:
         await self.close()
 
+    def _refuse_inside(self) -> None:
+        outer = _inside.get()
+        if outer is not None and outer.database is self and not outer.ended:
+            raise CarrickError(
+                Code.INTERNAL,
+                "this task, or the one that made it, is already in a transaction on this database and would wait "
+                "for itself; pass that transaction on instead",
+            )
+
     async def _migrate(self) -> None:
         async with self.transaction() as tx:
-            await tx.execute(_SCHEMA_TABLE)
+            await tx.execute(SCHEMA_TABLE.sqlite)
         for known in self._migrations:
             async with self.transaction() as tx:  # several processes may start at once: one migrates, the others wait
                 await migrate(tx, known, tx.script)
@@ -177,11 +205,14 @@ class SqliteDatabase:
 
 @asynccontextmanager
 async def _begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    async with AsyncExitStack() as stack:
+    with _vendor_errors():
+        connection = await engine.connect()
+    try:
         with _vendor_errors():
-            connection = await stack.enter_async_context(engine.connect())
             await finish(_begin(connection))
         yield connection
+    finally:
+        await finish(connection.close())  # whoever has the next turn finds no lock
 
 
 async def _begin(connection: AsyncConnection) -> None:
@@ -204,19 +235,12 @@ def _engine(path: Path, busy_timeout: float, *, connections: int, writes: bool) 
         connect_args={"timeout": busy_timeout},
         pool_size=connections,
         max_overflow=0,
-        pool_timeout=_POOL_TIMEOUT,
+        pool_timeout=_PATIENCE,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        if not writes:
-            cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
+    def connected(connection: Any, record: object) -> None:
+        set_up(connection, writes=writes)
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
@@ -231,15 +255,9 @@ def _vendor_errors() -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError as error:
-        raise StoreError(
-            Code.RESOURCE_EXHAUSTED, f"no turn within {_POOL_TIMEOUT:g} s: too many transactions"
-        ) from error
+        raise StoreError(Code.RESOURCE_EXHAUSTED, f"no turn within {_PATIENCE:g} s: too many transactions") from error
     except DBAPIError as error:
-        name = getattr(error.orig, "sqlite_errorname", None) or ""
-        if name.startswith("SQLITE_READONLY"):
-            raise StoreError(
-                Code.INTERNAL, "this transaction only reads; write in `async with database.transaction() as tx`"
-            ) from error
-        if name.startswith(_NOT_AVAILABLE):
-            raise StoreError(Code.UNAVAILABLE, f"{error.orig} ({name})") from error
-        raise
+        told = store_error(error.orig)
+        if told is None:
+            raise
+        raise told from error

@@ -25,7 +25,9 @@ ACCEPTED = (
     "a transaction of carrick's, SQLAlchemy's AsyncConnection or AsyncSession, asyncpg's Connection, "
     "psycopg's AsyncConnection, or aiosqlite's Connection"
 )
-ACCEPTED_SYNC = "SQLAlchemy's Connection or Session, psycopg's Connection, sqlite3's Connection, or a SyncTransaction"
+ACCEPTED_SYNC = (
+    "SQLAlchemy's Connection or Session, psycopg's Connection, sqlite3's Connection, or the transaction of run()"
+)
 
 
 class _Place(Protocol):

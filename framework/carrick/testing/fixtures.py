@@ -1,4 +1,4 @@
-"""pytest fixtures: ``nats_server``, ``nats_url``, ``memory_broker``, ``database``, ``fake_clock``."""
+"""pytest fixtures: servers of NATS and PostgreSQL, a broker in memory, a SQLite database, a fake clock."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +11,17 @@ from carrick.messaging.memory import MemoryBroker
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing.clock import FakeClock
 from carrick.testing.nats import NatsServer
+from carrick.testing.postgres import PostgresServer
 
-__all__ = ["database", "fake_clock", "memory_broker", "nats_server", "nats_url"]
+__all__ = [
+    "database",
+    "fake_clock",
+    "memory_broker",
+    "nats_server",
+    "nats_url",
+    "postgres_server",
+    "postgres_url",
+]
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +40,27 @@ def nats_url(_shared_nats: NatsServer) -> str:
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     """Return a real nats-server of this test's own, to stop, kill and start."""
     with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _shared_postgres() -> Iterator[PostgresServer]:
+    with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(_shared_postgres: PostgresServer) -> Iterator[str]:
+    """URL of an empty database of this test's own, on a real PostgreSQL that all tests of the session share."""
+    url = _shared_postgres.create_database()
+    yield url
+    _shared_postgres.drop_database(url)
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[PostgresServer]:
+    """Return a real PostgreSQL of this test's own, to stop, kill and start."""
+    with PostgresServer() as server:
         yield server
 
 

@@ -1,7 +1,6 @@
 """A real PostgreSQL as a child process, on a free port of loopback."""
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -257,7 +256,9 @@ def _owner() -> tuple[int, ...]:
     """Return the user and group that the server runs as, when they are not ours."""
     if os.geteuid() != 0:
         return ()
-    found = pwd.getpwnam(_UNPRIVILEGED)
+    from pwd import getpwnam  # not on every system
+
+    found = getpwnam(_UNPRIVILEGED)
     return found.pw_uid, found.pw_gid
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from carrick import outbox
 from carrick.outbox import Outbox
+from carrick.store import SyncTransaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
@@ -78,6 +79,23 @@ async def test_others_do_not_tell_of_commits(path: str) -> None:
     events.wake()
     assert woken == ["woken"]
     Outbox("orders").wake()
+
+
+async def test_a_function_that_the_database_runs_writes_too(database: SqliteDatabase) -> None:
+    """In the transaction of ``run()``; the relay is woken after its commit."""
+    woken: list[str] = []
+    events = Outbox("orders", wake=lambda: woken.append("woken"))
+
+    def work(tx: SyncTransaction) -> list[str]:
+        return [
+            events.write_sync(tx, ORDER_PLACED, EVENT),
+            *events.write_all_sync(tx, [(ORDER_PLACED, EVENT)] * 2),
+        ]
+
+    ids = await database.run(work)
+    assert woken
+    async with database.read() as tx:
+        assert [row.id for row in (await tx.execute("SELECT id FROM carrick_outbox ORDER BY seq")).all()] == ids
 
 
 def test_a_synchronous_transaction_of_that_shape_is_accepted() -> None:

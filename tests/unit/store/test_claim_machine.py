@@ -2,23 +2,35 @@
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import Engine, event
 
 from carrick import CarrickError, Code, IdempotencyOptions, KeyRule, MethodPolicy, MethodSpec, status, store
 from carrick.claim import Claim, Claimed, ClaimOutcome, InFlight, Mismatch, Refusal, Replay
 from carrick.context import Call, Context, enter
 from carrick.store import IdempotencyRecords
+from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
+from carrick.testing import PostgresServer
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from tests.unit.store.places import AnyDatabase
 
 T = TypeVar("T")
 
@@ -32,6 +44,7 @@ METHOD = MethodSpec(
 )
 KEYS = st.sampled_from(["k1", "k2"])
 FINGERPRINTS = st.sampled_from([b"f1", b"f2"])
+_EFFECT = "INSERT INTO effects VALUES (:number, :token)"
 LEASES = st.sampled_from([10.5, 30.5, 150.5])
 
 
@@ -46,19 +59,43 @@ class Record:
     answer: Replay | Refusal | None = None
 
 
-class DatabaseClock:
-    """The time that SQLite's ``julianday('now')`` tells on all connections made while this is in use."""
+class World(Protocol):
+    """Where the machine's two databases are, and what time their clock tells."""
+
+    now: float
+
+    def database(self) -> AnyDatabase:
+        """Return a database there, to be opened."""
+        ...
+
+    async def set_clock(self) -> None:
+        """Have the databases tell ``now``."""
+        ...
+
+    def close(self) -> None:
+        """Remove it."""
+        ...
+
+
+class SqliteWorld:
+    """A file, and in place of SQLite's ``julianday`` one that tells another time."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
-
-    def start(self) -> None:
-        """Take the place of the built-in function."""
+        self._folder = tempfile.TemporaryDirectory()
         event.listen(Engine, "connect", self._connected)
 
-    def stop(self) -> None:
+    def database(self) -> AnyDatabase:
+        """Return a database on the file."""
+        return SqliteDatabase(Path(self._folder.name) / "m.db", migrations=[store.MIGRATIONS], readers=1)
+
+    async def set_clock(self) -> None:
+        """Nothing to do: the function reads ``now``."""
+
+    def close(self) -> None:
         """Leave later connections alone."""
         event.remove(Engine, "connect", self._connected)
+        self._folder.cleanup()
 
     def _connected(self, connection: Any, record: object) -> None:
         connection.create_function("julianday", 1, self._julian_day)
@@ -67,20 +104,49 @@ class DatabaseClock:
         return 2440587.5 + self.now / 86400.0
 
 
+class PostgresWorld:
+    """A database of its own, where a ``clock_timestamp`` is found before PostgreSQL's."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.now = 1_000_000.0
+        self._server = server
+        self._url = server.create_database()
+        server.sql(
+            "CREATE SCHEMA fake; CREATE TABLE fake.clock (now DOUBLE PRECISION);"
+            f"INSERT INTO fake.clock VALUES ({self.now});"
+            "CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
+            " AS 'SELECT to_timestamp(now) FROM fake.clock'",
+            url=self._url,
+        )
+        self._setting = PostgresDatabase(self._url, writers=1, readers=1)
+
+    def database(self) -> AnyDatabase:
+        """Return a database that looks there first."""
+        url = f"{self._url}?search_path=public,fake,pg_catalog"
+        return PostgresDatabase(url, migrations=[store.MIGRATIONS], readers=1, writers=2)
+
+    async def set_clock(self) -> None:
+        """Write the time."""
+        async with self._setting, self._setting.transaction() as tx:
+            await tx.execute("UPDATE fake.clock SET now = :now", {"now": self.now})
+
+    def close(self) -> None:
+        """Remove the database."""
+        self._server.drop_database(self._url)
+
+
 class ClaimMachine(RuleBasedStateMachine):
     """Does to the database and to the model the same, and compares what comes back and what had an effect.
 
-    Two databases are open on one file, as in two processes. Leases end at half seconds, the clock moves in whole ones.
+    Two databases are open on one place, as in two processes. Leases end at half seconds, the clock moves in whole ones.
     """
 
     claims: Bundle[Claim] = Bundle("claims")
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.clock = DatabaseClock()
-        self.clock.start()
+        self.world = world
         self.model: dict[str, Record] = {}
         self.effects: list[str] = []
 
@@ -90,26 +156,25 @@ class ClaimMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         """Open an empty database, twice."""
-        path = Path(self.folder.name) / "m.db"
-        self.database, self.other = (SqliteDatabase(path, migrations=[store.MIGRATIONS], readers=1) for _ in range(2))
+        self.database, self.other = self.world.database(), self.world.database()
         self.records, self.others = IdempotencyRecords(self.database), IdempotencyRecords(self.other)
         self._run(self.database.open())
         self._run(self.other.open())
-        self._run(self._execute("CREATE TABLE effects (token TEXT)"))
+        self._run(self._execute("CREATE TABLE effects (number INTEGER, token TEXT)"))
 
     def teardown(self) -> None:
         """Close it."""
-        self.clock.stop()
         if hasattr(self, "database"):
             self._run(self.database.close())
             self._run(self.other.close())
         self.runner.close()
-        self.folder.cleanup()
+        self.world.close()
 
     @rule(seconds=st.sampled_from([1.0, 10.0, 20.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
         """Let leases lapse and records expire."""
-        self.clock.now += seconds
+        self.world.now += seconds
+        self._run(self.world.set_clock())
 
     @rule(target=claims, key=KEYS, fingerprint=FINGERPRINTS, lease=LEASES)
     def claim(self, key: str, fingerprint: bytes, lease: float) -> Any:
@@ -166,7 +231,7 @@ class ClaimMachine(RuleBasedStateMachine):
         assert self._run(self.records.renew(claim, lease)) == holds
         if holds:
             record = self.model[claim.key]
-            record.lease_until = self.clock.now + lease
+            record.lease_until = self.world.now + lease
             record.expires_at = max(record.expires_at, record.lease_until)
 
     @rule(claim=consumes(claims))
@@ -180,7 +245,7 @@ class ClaimMachine(RuleBasedStateMachine):
     def purge(self, most: int) -> None:
         """Remove expired records, the longest expired first."""
         gone = sorted(
-            (key for key, record in self.model.items() if record.expires_at <= self.clock.now),
+            (key for key, record in self.model.items() if record.expires_at <= self.world.now),
             key=lambda key: self.model[key].expires_at,
         )
         assert self._run(self.records.purge(most=most)) == min(most, len(gone))
@@ -194,7 +259,7 @@ class ClaimMachine(RuleBasedStateMachine):
     def effects_are_those_of_who_held_the_claim(self) -> None:
         """Every effect has its answer and no other effect is there."""
         if hasattr(self, "records"):
-            assert self._run(self._column("SELECT token FROM effects ORDER BY rowid")) == self.effects
+            assert self._run(self._column("SELECT token FROM effects ORDER BY number")) == self.effects
 
     def _holds(self, claim: Claim) -> bool:
         """Say whether a claim may still be answered, released and renewed: as long as nobody else has the key."""
@@ -203,7 +268,7 @@ class ClaimMachine(RuleBasedStateMachine):
 
     def _compare(self, outcome: ClaimOutcome, key: str, fingerprint: bytes, lease: float) -> Any:
         """Claim a key of the model, and compare."""
-        record, now = self.model.get(key), self.clock.now
+        record, now = self.model.get(key), self.world.now
         if (
             record is None
             or record.expires_at <= now
@@ -227,7 +292,7 @@ class ClaimMachine(RuleBasedStateMachine):
         call.claim = claim
         with enter(Context(METHOD, call=call)):
             async with self.database.transaction() as tx:
-                await tx.execute("INSERT INTO effects VALUES (:token)", {"token": claim.token})
+                await tx.execute(_EFFECT, {"number": len(self.effects), "token": claim.token})
                 reply = await tx.reply(PlaceOrderResponse(order_id=claim.token))
                 return reply.SerializeToString()
 
@@ -236,7 +301,7 @@ class ClaimMachine(RuleBasedStateMachine):
         call.claim = claim
         with enter(Context(METHOD, call=call)):
             async with self.database.transaction() as tx:
-                await tx.execute("INSERT INTO effects VALUES (:token)", {"token": claim.token})
+                await tx.execute(_EFFECT, {"number": len(self.effects), "token": claim.token})
                 await tx.refuse(refusal)
         return Refusal(status.encoded(refusal.code, refusal.message))
 
@@ -249,10 +314,24 @@ class ClaimMachine(RuleBasedStateMachine):
             return [row[0] for row in (await tx.execute(sql)).all()]
 
 
-ClaimMachine.TestCase.settings = settings(
-    max_examples=20,
-    stateful_step_count=40,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes: each step is a commit
-)
-TestClaims = ClaimMachine.TestCase
+def _run(world: Callable[[], World]) -> None:
+    machine: Any = lambda: ClaimMachine(world())  # noqa: E731  # any factory will do, whatever its type says
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=40,
+            deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes: each step is a commit
+        ),
+    )
+
+
+def test_claims_on_sqlite() -> None:
+    """Whatever is done, the file and the model agree."""
+    _run(SqliteWorld)
+
+
+def test_claims_on_postgresql(_shared_postgres: PostgresServer) -> None:  # noqa: PT019  # it has a value
+    """Whatever is done, the server and the model agree."""
+    _run(lambda: PostgresWorld(_shared_postgres))

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from asyncpg import UniqueViolationError
 from sqlalchemy.exc import IntegrityError
 
 from carrick import CarrickError, Code, Context, RetryOptions, StoreError
@@ -9,9 +10,9 @@ from carrick.context import enter
 from carrick.observe import Observation, ResourceDegraded
 from carrick.resource import RESOURCE_BREAKER, Resource
 from carrick.store import Database, GuardedDatabase, Transaction
-from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import FakeClock
 from tests.unit.calls import PLAIN, Seen, half
+from tests.unit.store.places import AnyDatabase
 
 _LOCKED = "database is locked (SQLITE_BUSY)"
 
@@ -19,7 +20,7 @@ _LOCKED = "database is locked (SQLITE_BUSY)"
 class _Lockable:
     """A real database whose beginnings fail while it is locked."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: AnyDatabase) -> None:
         self._database = database
         self.locked_for = 0
         self.begun = 0
@@ -42,7 +43,7 @@ class _Lockable:
 class _Guarded:
     """A database behind a guard with a fake clock."""
 
-    def __init__(self, database: SqliteDatabase, *, retry: RetryOptions | None = None) -> None:
+    def __init__(self, database: AnyDatabase, *, retry: RetryOptions | None = None) -> None:
         self.inner = _Lockable(database)
         self.clock = FakeClock(autojump=True)
         self.seen = Seen()
@@ -65,18 +66,18 @@ class _Guarded:
         return self.seen.observations
 
 
-async def test_transactions_go_through(database: SqliteDatabase) -> None:
+async def test_transactions_go_through(database: AnyDatabase) -> None:
     """They commit, they are read, and each counts once."""
     guarded = _Guarded(database)
     async with guarded.database.transaction() as tx:
-        await tx.execute("CREATE TABLE t (x)")
+        await tx.execute("CREATE TABLE t (x INTEGER)")
         await tx.execute("INSERT INTO t VALUES (1)")
     async with guarded.database.read() as tx:
         assert (await tx.execute("SELECT x FROM t")).scalar_one() == 1
     assert (guarded.counts("transaction"), guarded.counts("read")) == ((1, 0, 0), (1, 0, 0))
 
 
-async def test_with_the_circuit_open_a_transaction_is_refused_at_once(database: SqliteDatabase) -> None:
+async def test_with_the_circuit_open_a_transaction_is_refused_at_once(database: AnyDatabase) -> None:
     """The error is the store's, says that nothing was done, and the database is not asked; readers go on."""
     guarded = _Guarded(database)
     (degraded,) = await guarded.lock()
@@ -94,7 +95,7 @@ async def test_with_the_circuit_open_a_transaction_is_refused_at_once(database: 
         assert (await tx.execute("SELECT 1")).scalar_one() == 1
 
 
-async def test_it_recovers_with_the_first_transaction_that_begins(database: SqliteDatabase) -> None:
+async def test_it_recovers_with_the_first_transaction_that_begins(database: AnyDatabase) -> None:
     """After a while one is let through; how it ends is its own matter."""
     guarded = _Guarded(database)
     await guarded.lock()
@@ -105,7 +106,7 @@ async def test_it_recovers_with_the_first_transaction_that_begins(database: Sqli
     assert guarded.seen.names == ["ResourceDegraded", "ResourceRecovered"]
 
 
-async def test_only_the_beginning_is_tried_again(database: SqliteDatabase) -> None:
+async def test_only_the_beginning_is_tried_again(database: AnyDatabase) -> None:
     """A block that failed is not run again: what it did outside of the database would be done twice."""
     guarded = _Guarded(database, retry=RetryOptions())
     guarded.inner.locked_for = 2
@@ -115,7 +116,7 @@ async def test_only_the_beginning_is_tried_again(database: SqliteDatabase) -> No
     assert guarded.inner.begun == 3
 
 
-async def test_a_deadline_that_leaves_no_time_to_try_again_is_a_store_error(database: SqliteDatabase) -> None:
+async def test_a_deadline_that_leaves_no_time_to_try_again_is_a_store_error(database: AnyDatabase) -> None:
     """Whatever the guard ends with, who begins a transaction sees the store's error, with its cause."""
     guarded = _Guarded(database, retry=RetryOptions(initial_backoff=1.0))
     guarded.inner.locked_for = 5
@@ -127,7 +128,7 @@ async def test_a_deadline_that_leaves_no_time_to_try_again_is_a_store_error(data
     assert guarded.inner.begun == 1
 
 
-async def test_using_it_wrongly_says_nothing_about_the_database(database: SqliteDatabase) -> None:
+async def test_using_it_wrongly_says_nothing_about_the_database(database: AnyDatabase) -> None:
     """A transaction within a transaction, writing while reading, and a bad statement pass and do not count."""
     guarded = _Guarded(database)
     for _ in range(5):
@@ -136,12 +137,12 @@ async def test_using_it_wrongly_says_nothing_about_the_database(database: Sqlite
                 pytest.fail("it began")
         with pytest.raises(StoreError, match="only reads"):
             async with guarded.database.read() as tx:
-                await tx.execute("CREATE TABLE t (x)")
+                await tx.execute("CREATE TABLE t (x INTEGER)")
     async with guarded.database.transaction() as tx:
-        await tx.execute("CREATE TABLE u (x UNIQUE)")
+        await tx.execute("CREATE TABLE u (x INTEGER UNIQUE)")
         await tx.execute("INSERT INTO u VALUES (1)")
     for _ in range(5):
-        with pytest.raises(IntegrityError):
+        with pytest.raises((IntegrityError, UniqueViolationError)):
             async with guarded.database.transaction() as tx:
                 await tx.execute("INSERT INTO u VALUES (1)")
     assert not guarded.resource.degraded

@@ -5,7 +5,6 @@
 import asyncio
 import contextvars
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,10 @@ from carrick.context import Call, Context, enter
 from carrick.errors import CarrickError, Code, StoreError
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions, KeyRule, MethodPolicy
-from carrick.store import IdempotencyRecords
-from carrick.store.claims import NOW
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import IdempotencyRecords, Sql
 from shop.orders.v1.orders_carrick import PLACE_ORDER
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from tests.unit.store.places import AnyDatabase, Place
 
 OTHER = MethodSpec(
     service="shop.orders.v1.Orders",
@@ -30,12 +28,13 @@ OTHER = MethodSpec(
 )
 
 
+_LEFT = Sql.template("SELECT expires_at - {now} AS remaining FROM carrick_idempotency")
 REFUSED = CarrickError(Code.FAILED_PRECONDITION, "sold out")
 STATUS = status.encoded(REFUSED.code, REFUSED.message)
 
 
 @pytest.fixture
-async def records(database: SqliteDatabase) -> IdempotencyRecords:
+async def records(database: AnyDatabase) -> IdempotencyRecords:
     """Records in a database that has a table of effects."""
     async with database.transaction() as tx:
         await tx.execute("CREATE TABLE effects (note TEXT)")
@@ -48,7 +47,7 @@ async def _claim(records: IdempotencyRecords, key: str = "k", fingerprint: bytes
     return outcome.claim
 
 
-async def _fulfil(database: SqliteDatabase, claim: Claim | None, note: str) -> PlaceOrderResponse:
+async def _fulfil(database: AnyDatabase, claim: Claim | None, note: str) -> PlaceOrderResponse:
     """Do what a handler does: an effect and the reply in one transaction."""
     call = Call()
     call.claim = claim
@@ -58,18 +57,18 @@ async def _fulfil(database: SqliteDatabase, claim: Claim | None, note: str) -> P
             return await tx.reply(PlaceOrderResponse(order_id=note))
 
 
-async def _effects(database: SqliteDatabase) -> list[str]:
+async def _effects(database: AnyDatabase) -> list[str]:
     async with database.read() as tx:
         return [row.note for row in (await tx.execute("SELECT note FROM effects")).all()]
 
 
-async def _set(database: SqliteDatabase, column: str) -> None:
+async def _set(database: AnyDatabase, column: str) -> None:
     """Move a moment of every record into the past, as the passing of time would."""
     async with database.transaction() as tx:
         await tx.execute(f"UPDATE carrick_idempotency SET {column} = 1.0")
 
 
-async def test_a_fulfilled_claim_is_replayed(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_fulfilled_claim_is_replayed(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """The second call with a key gets the first one's reply, byte for byte."""
     claim = await _claim(records)
     before = claim.fulfilled
@@ -78,7 +77,7 @@ async def test_a_fulfilled_claim_is_replayed(records: IdempotencyRecords, databa
     assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(reply.SerializeToString())
 
 
-async def test_an_empty_reply_is_a_reply(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_an_empty_reply_is_a_reply(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A reply of no bytes is not taken for a missing one."""
     await _fulfil(database, await _claim(records), "")
     assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(b"")
@@ -98,9 +97,7 @@ async def test_of_many_claims_at_once_one_wins(records: IdempotencyRecords) -> N
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claimed"] + ["InFlight"] * 19
 
 
-async def test_another_request_under_the_key_is_a_mismatch(
-    records: IdempotencyRecords, database: SqliteDatabase
-) -> None:
+async def test_another_request_under_the_key_is_a_mismatch(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A key belongs to one request: while it is executed, after it, and when its execution was lost."""
     claim = await _claim(records)
     assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
@@ -116,7 +113,7 @@ async def test_keys_of_different_methods_are_different(records: IdempotencyRecor
     assert isinstance(await records.claim(OTHER, "k", b"other", 30.0), Claimed)
 
 
-async def test_a_lapsed_claim_is_taken_over(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_lapsed_claim_is_taken_over(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A claim whose holder died is somebody else's after its lease, under another token."""
     old = await _claim(records)
     await _set(database, "lease_until")
@@ -125,7 +122,7 @@ async def test_a_lapsed_claim_is_taken_over(records: IdempotencyRecords, databas
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
 
 
-async def test_the_old_holder_of_a_claim_is_aborted(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_the_old_holder_of_a_claim_is_aborted(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """Who was believed dead and comes back loses its transaction, whether or not the new holder is done."""
     old = await _claim(records)
     await _set(database, "lease_until")
@@ -142,7 +139,7 @@ async def test_the_old_holder_of_a_claim_is_aborted(records: IdempotencyRecords,
 
 
 async def test_a_late_holder_that_nobody_replaced_is_still_heard(
-    records: IdempotencyRecords, database: SqliteDatabase
+    records: IdempotencyRecords, database: AnyDatabase
 ) -> None:
     """A lease that ended without a successor costs nothing."""
     claim = await _claim(records)
@@ -152,7 +149,7 @@ async def test_a_late_holder_that_nobody_replaced_is_still_heard(
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
 
 
-async def test_a_claim_is_fulfilled_once(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_claim_is_fulfilled_once(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A second transaction under the same claim is undone."""
     claim = await _claim(records)
     await _fulfil(database, claim, "one")
@@ -161,7 +158,7 @@ async def test_a_claim_is_fulfilled_once(records: IdempotencyRecords, database: 
     assert await _effects(database) == ["one"]
 
 
-async def test_a_rolled_back_transaction_fulfils_nothing(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_rolled_back_transaction_fulfils_nothing(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A reply is recorded if and only if its transaction commits."""
     claim = await _claim(records)
     call = Call()
@@ -174,7 +171,7 @@ async def test_a_rolled_back_transaction_fulfils_nothing(records: IdempotencyRec
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
 
 
-async def test_a_reply_without_a_claim_is_just_returned(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_reply_without_a_claim_is_just_returned(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A method without key, and a call outside of any context, may end with ``tx.reply`` too."""
     assert (await _fulfil(database, None, "one")).order_id == "one"
     async with database.transaction() as tx:
@@ -189,7 +186,7 @@ async def test_a_released_key_is_free_at_once_for_its_request(records: Idempoten
     await _claim(records)
 
 
-async def test_release_needs_the_token(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_release_needs_the_token(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """An old holder's release touches neither its successor's claim nor a reply."""
     old = await _claim(records)
     await _set(database, "lease_until")
@@ -201,7 +198,7 @@ async def test_release_needs_the_token(records: IdempotencyRecords, database: Sq
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
 
 
-async def test_an_expired_record_is_forgotten(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_an_expired_record_is_forgotten(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """After the contract's expiry the key is new, for any request."""
     await _fulfil(database, await _claim(records), "one")
     await _set(database, "expires_at")
@@ -209,19 +206,14 @@ async def test_an_expired_record_is_forgotten(records: IdempotencyRecords, datab
     assert await _effects(database) == ["one", "two"]
 
 
-async def test_the_contract_says_how_long_a_reply_is_kept(
-    records: IdempotencyRecords, database: SqliteDatabase
-) -> None:
+async def test_the_contract_says_how_long_a_reply_is_kept(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """``expiry`` counts from the claim, by the database's clock."""
     await _claim(records)
-    async with database.read() as tx:
-        row = (await tx.execute("SELECT expires_at - unixepoch() AS left FROM carrick_idempotency")).first()
-    assert row is not None
-    assert row.left == pytest.approx(86_400.0, abs=60.0)
+    assert await _left(database) == pytest.approx(86_400.0, abs=60.0)
 
 
 async def test_purge_removes_what_is_expired_a_few_at_a_time(
-    records: IdempotencyRecords, database: SqliteDatabase
+    records: IdempotencyRecords, database: AnyDatabase
 ) -> None:
     """Each purge removes at most as many as told, and never what is still to be replayed."""
     for number in range(5):
@@ -232,17 +224,17 @@ async def test_purge_removes_what_is_expired_a_few_at_a_time(
     assert isinstance(await records.claim(PLACE_ORDER, "kept", b"f", 30.0), Replay)
 
 
-async def test_claims_outlive_the_process(tmp_path: Path, database: SqliteDatabase) -> None:
+async def test_claims_outlive_the_process(place: Place, database: AnyDatabase) -> None:
     """A reply is found by the next process that opens the database."""
     records = IdempotencyRecords(database)
     async with database.transaction() as tx:
         await tx.execute("CREATE TABLE effects (note TEXT)")
     await _fulfil(database, await _claim(records), "one")
-    async with SqliteDatabase(database.path) as again:
+    async with place.database() as again:
         assert isinstance(await IdempotencyRecords(again).claim(PLACE_ORDER, "k", b"f", 30.0), Replay)
 
 
-async def test_a_claim_that_is_cancelled_is_given_back(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_claim_that_is_cancelled_is_given_back(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """Wherever a cancellation hits a claim, the key is free for the next try of the same request."""
     for turns in range(30):
         claiming = asyncio.create_task(records.claim(PLACE_ORDER, f"k{turns}", b"f", 1000.0))
@@ -257,7 +249,7 @@ async def test_a_claim_that_is_cancelled_is_given_back(records: IdempotencyRecor
 
 
 async def test_who_never_had_a_turn_does_not_queue_to_release(
-    records: IdempotencyRecords, database: SqliteDatabase
+    records: IdempotencyRecords, database: AnyDatabase
 ) -> None:
     """A claim cancelled behind a slow writer ends at once: under overload it must not make more work."""
     async with database.transaction():
@@ -272,7 +264,7 @@ async def test_who_never_had_a_turn_does_not_queue_to_release(
     assert claiming.cancelled()
 
 
-async def _refuse(database: SqliteDatabase, claim: Claim | None, note: str, error: CarrickError = REFUSED) -> None:
+async def _refuse(database: AnyDatabase, claim: Claim | None, note: str, error: CarrickError = REFUSED) -> None:
     """Do what a handler does whose refusal has an effect."""
     call = Call()
     call.claim = claim
@@ -291,7 +283,7 @@ async def test_an_error_is_recorded_and_repeated(records: IdempotencyRecords) ->
     assert await records.claim(PLACE_ORDER, "k", b"other", 30.0) == Mismatch()
 
 
-async def test_an_error_needs_the_token(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_an_error_needs_the_token(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """Neither a successor's claim nor an answer is touched by an old holder's error."""
     old = await _claim(records)
     await _set(database, "lease_until")
@@ -303,9 +295,7 @@ async def test_an_error_needs_the_token(records: IdempotencyRecords, database: S
     assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Replay(reply.SerializeToString())
 
 
-async def test_a_recorded_error_is_an_answer_like_a_reply(
-    records: IdempotencyRecords, database: SqliteDatabase
-) -> None:
+async def test_a_recorded_error_is_an_answer_like_a_reply(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """After it nothing is executed, released or renewed, however long ago the lease ended."""
     claim = await _claim(records)
     await records.refuse(claim, STATUS)
@@ -319,7 +309,7 @@ async def test_a_recorded_error_is_an_answer_like_a_reply(
 
 
 async def test_a_recorded_error_is_forgotten_when_it_expires(
-    records: IdempotencyRecords, database: SqliteDatabase
+    records: IdempotencyRecords, database: AnyDatabase
 ) -> None:
     """The key is then new, and has no answer."""
     await records.refuse(await _claim(records), STATUS)
@@ -328,7 +318,7 @@ async def test_a_recorded_error_is_forgotten_when_it_expires(
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
 
 
-async def test_a_refusal_is_committed_with_its_effect(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_refusal_is_committed_with_its_effect(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """What is to stay of a refused call and the error are there together, and the claim knows."""
     claim = await _claim(records)
     await _refuse(database, claim, "audit")
@@ -338,7 +328,7 @@ async def test_a_refusal_is_committed_with_its_effect(records: IdempotencyRecord
     assert await records.claim(PLACE_ORDER, "k", b"f", 30.0) == Refusal(STATUS)
 
 
-async def test_a_refusal_under_a_lost_claim_is_undone(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_refusal_under_a_lost_claim_is_undone(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """As a reply is."""
     old = await _claim(records)
     await _set(database, "lease_until")
@@ -349,9 +339,7 @@ async def test_a_refusal_under_a_lost_claim_is_undone(records: IdempotencyRecord
     assert not old.fulfilled
 
 
-async def test_a_refusal_raised_inside_the_block_is_undone(
-    records: IdempotencyRecords, database: SqliteDatabase
-) -> None:
+async def test_a_refusal_raised_inside_the_block_is_undone(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """The block rolls back as ever: no effect, no record."""
     claim, call = await _claim(records), Call()
     call.claim = claim
@@ -366,22 +354,20 @@ async def test_a_refusal_raised_inside_the_block_is_undone(
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
 
 
-async def test_a_refusal_without_a_claim_is_just_committed(
-    records: IdempotencyRecords, database: SqliteDatabase
-) -> None:
+async def test_a_refusal_without_a_claim_is_just_committed(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A method without key may refuse in the same way."""
     await _refuse(database, None, "audit")
     assert await _effects(database) == ["audit"]
 
 
-async def test_a_refusal_is_the_handlers_own(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_refusal_is_the_handlers_own(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """What is sent as INTERNAL would be repeated as something else: it is no refusal."""
     with pytest.raises(TypeError, match=r"tx\.refuse\(\) is for an error of the handler's own, not for a StoreError"):
         await _refuse(database, await _claim(records), "audit", StoreError(Code.UNAVAILABLE, "locked"))
     assert await _effects(database) == []
 
 
-async def test_a_renewed_claim_is_held(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_renewed_claim_is_held(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """A lease that had ended, and that nobody took, is held again; one that somebody took is not."""
     claim = await _claim(records)
     await _set(database, "lease_until")
@@ -394,7 +380,7 @@ async def test_a_renewed_claim_is_held(records: IdempotencyRecords, database: Sq
     assert not await records.renew(claim, 30.0)
 
 
-async def test_a_record_does_not_expire_under_its_claim(records: IdempotencyRecords, database: SqliteDatabase) -> None:
+async def test_a_record_does_not_expire_under_its_claim(records: IdempotencyRecords, database: AnyDatabase) -> None:
     """An expiry that is shorter than a handler's work does not let another execution begin, nor a purge remove it."""
     quick = MethodSpec(
         service="shop.orders.v1.Orders",
@@ -412,8 +398,8 @@ async def test_a_record_does_not_expire_under_its_claim(records: IdempotencyReco
     assert await _left(database) == pytest.approx(300.0, abs=10.0)
 
 
-async def _left(database: SqliteDatabase) -> float:
+async def _left(database: AnyDatabase) -> float:
     """Return how long the one record is kept."""
     async with database.read() as tx:
-        rows = await tx.execute(f"SELECT expires_at - {NOW} AS left FROM carrick_idempotency")
+        rows = await tx.execute(_LEFT.of(tx.dialect))
         return float(rows.scalar_one())

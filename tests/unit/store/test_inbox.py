@@ -10,18 +10,18 @@ from carrick.claim import Receipt
 from carrick.context import Call, Context, enter
 from carrick.errors import Code, ConfigurationError, DuplicateEventError
 from carrick.store import Inbox
-from carrick.store.sqlite import SqliteDatabase
+from tests.unit.store.places import AnyDatabase
 
 
 @pytest.fixture
-async def inbox(database: SqliteDatabase) -> Inbox:
+async def inbox(database: AnyDatabase) -> Inbox:
     """An inbox in a database that has a table of effects."""
     async with database.transaction() as tx:
         await tx.execute("CREATE TABLE effects (note TEXT)")
     return Inbox(database, retention=3600.0)
 
 
-async def _handle(database: SqliteDatabase, event_id: str, note: str, consumer: str = "c") -> Receipt:
+async def _handle(database: AnyDatabase, event_id: str, note: str, consumer: str = "c") -> Receipt:
     """Do what an event's handler does: an effect and the receipt in one transaction."""
     call = Call()
     call.receipt = Receipt(consumer, event_id)
@@ -32,12 +32,12 @@ async def _handle(database: SqliteDatabase, event_id: str, note: str, consumer: 
     return call.receipt
 
 
-async def _effects(database: SqliteDatabase) -> list[str]:
+async def _effects(database: AnyDatabase) -> list[str]:
     async with database.read() as tx:
         return [row.note for row in (await tx.execute("SELECT note FROM effects")).all()]
 
 
-async def test_a_handled_event_is_held(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_a_handled_event_is_held(inbox: Inbox, database: AnyDatabase) -> None:
     """The inbox holds what was committed, and the receipt knows of it."""
     assert not await inbox.holds("c", "1")
     receipt = await _handle(database, "1", "one")
@@ -47,7 +47,7 @@ async def test_a_handled_event_is_held(inbox: Inbox, database: SqliteDatabase) -
     assert not await inbox.holds("d", "1")
 
 
-async def test_a_second_delivery_is_rolled_back(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_a_second_delivery_is_rolled_back(inbox: Inbox, database: AnyDatabase) -> None:
     """The duplicate raises and takes its effect with it."""
     await _handle(database, "1", "one")
     with pytest.raises(DuplicateEventError, match="c has handled event 1 before") as caught:
@@ -56,7 +56,7 @@ async def test_a_second_delivery_is_rolled_back(inbox: Inbox, database: SqliteDa
     assert await _effects(database) == ["one"]
 
 
-async def test_concurrent_deliveries_have_one_effect(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_concurrent_deliveries_have_one_effect(inbox: Inbox, database: AnyDatabase) -> None:
     """Of deliveries to several at the same time one commits."""
     outcomes = await asyncio.gather(*(_handle(database, "1", "x") for _ in range(10)), return_exceptions=True)
     assert sum(isinstance(outcome, Receipt) for outcome in outcomes) == 1
@@ -64,14 +64,14 @@ async def test_concurrent_deliveries_have_one_effect(inbox: Inbox, database: Sql
     assert await _effects(database) == ["x"]
 
 
-async def test_each_consumer_has_its_own(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_each_consumer_has_its_own(inbox: Inbox, database: AnyDatabase) -> None:
     """Two consumers in one database both handle the event."""
     await _handle(database, "1", "of c", consumer="c")
     await _handle(database, "1", "of d", consumer="d")
     assert await _effects(database) == ["of c", "of d"]
 
 
-async def test_a_rolled_back_handler_leaves_no_receipt(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_a_rolled_back_handler_leaves_no_receipt(inbox: Inbox, database: AnyDatabase) -> None:
     """A handler that fails after ``handled`` handles the event again."""
     call = Call()
     call.receipt = Receipt("c", "1")
@@ -83,20 +83,22 @@ async def test_a_rolled_back_handler_leaves_no_receipt(inbox: Inbox, database: S
     assert not await inbox.holds("c", "1")
 
 
-async def test_handled_outside_of_a_handler_says_where_it_belongs(database: SqliteDatabase) -> None:
+async def test_handled_outside_of_a_handler_says_where_it_belongs(database: AnyDatabase) -> None:
     """Without an event being handled there is nothing to record: a mistake, told at once."""
     with pytest.raises(ConfigurationError, match=r"tx\.handled\(\) is for handlers of events whose subscriber has an"):
         async with database.transaction() as tx:
             await tx.handled()
 
 
-async def test_purge_removes_what_is_older_than_the_retention(inbox: Inbox, database: SqliteDatabase) -> None:
+async def test_purge_removes_what_is_older_than_the_retention(inbox: Inbox, database: AnyDatabase) -> None:
     """Old rows go a few at a time, the oldest first; what is younger than the retention stays."""
     for number in range(6):
         await _handle(database, str(number), "x")
     async with database.transaction() as tx:
-        await tx.execute("UPDATE carrick_inbox SET handled_at = handled_at - 3700 - event_id WHERE event_id < 4")
-        await tx.execute("UPDATE carrick_inbox SET handled_at = handled_at - 3500 WHERE event_id = 4")
+        await tx.execute(
+            "UPDATE carrick_inbox SET handled_at = handled_at - 3700 - CAST(event_id AS INTEGER) WHERE event_id < '4'"
+        )
+        await tx.execute("UPDATE carrick_inbox SET handled_at = handled_at - 3500 WHERE event_id = '4'")
     assert await inbox.purge(most=3) == 3
     assert [number for number in range(6) if await inbox.holds("c", str(number))] == [0, 4, 5]
     assert [await inbox.purge(most=3) for _ in range(2)] == [1, 0]

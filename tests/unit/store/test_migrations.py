@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from carrick import outbox, store
 from carrick.errors import ConfigurationError
-from carrick.store import Migrations
+from carrick.store import Migrations, Sql
 from carrick.store.migrations import Migration, due, statements
+from tests.unit.store.places import AnyDatabase
+
+_COLUMNS = {
+    "carrick_idempotency": {"method", "key", "fingerprint", "token", "lease_until", "reply", "error", "expires_at"},
+    "carrick_inbox": {"consumer", "event_id", "handled_at"},
+}
+_COLUMNS_OF = Sql(
+    sqlite="SELECT name FROM pragma_table_info(:name)",
+    postgresql="SELECT column_name AS name FROM information_schema.columns WHERE table_name = :name",
+)
 
 
 def _migration(version: int, sql: str = "SELECT 1;") -> Migration:
@@ -68,6 +78,14 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     """A mistyped folder is not taken for an empty one."""
     with pytest.raises(ConfigurationError, match="shop: no folder of migrations at"):
         Migrations("shop", tmp_path / "missing").load("sqlite")
+
+
+def test_files_for_other_databases_only_are_refused(tmp_path: Path) -> None:
+    """A component that was never written for the database in use is not taken for one without tables."""
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "0001_a.sql").write_text("SELECT 1;")
+    with pytest.raises(ConfigurationError, match=r"shop has no migrations for postgresql: put them into .*/postgresql"):
+        Migrations("shop", tmp_path).load("postgresql")
 
 
 def test_due_is_what_is_known_and_not_applied() -> None:
@@ -131,3 +149,22 @@ def test_statements_lose_nothing(pieces: list[str]) -> None:
 def test_the_frameworks_own_migrations_load(migrations: Migrations) -> None:
     """The wheel brings the tables of inbox, idempotency records and outbox."""
     assert migrations.load("sqlite")
+
+
+async def test_the_stores_tables_are_the_same_everywhere(database: AnyDatabase) -> None:
+    """The same columns in all databases, so that one statement does for both."""
+    async with database.read() as tx:
+        for table, columns in _COLUMNS.items():
+            rows = await tx.execute(_COLUMNS_OF.of(tx.dialect), {"name": table})
+            assert {row.name for row in rows.all()} == columns
+
+
+async def test_what_was_applied_is_recorded(database: AnyDatabase) -> None:
+    """Component, number, name, checksum and moment of each file, in the database itself."""
+    async with database.read() as tx:
+        rows = (await tx.execute("SELECT * FROM carrick_schema ORDER BY version")).all()
+    loaded = store.MIGRATIONS.load(tx.dialect)
+    assert [(row.component, row.version, row.name, row.checksum) for row in rows] == [
+        (each.component, each.version, each.name, each.checksum) for each in loaded
+    ]
+    assert all(row.applied_at for row in rows)

@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
+from carrick.errors import Code, ConfigurationError, StoreError
 from carrick.store.sqlite import SqliteDatabase
 from tests.unit.testing.programs import until_closed
 
@@ -44,24 +44,6 @@ def _ids(database: SqliteDatabase, table: str = "orders") -> list[int]:
         return [row[0] for row in other.execute(f"SELECT id FROM {table} ORDER BY id")]
 
 
-async def test_a_block_that_ends_commits(db: SqliteDatabase) -> None:
-    """What a transaction wrote is there once its block has ended."""
-    await _write(db, 1, [])
-    assert _ids(db) == [1]
-    assert _ids(db, "events") == [1]
-
-
-async def test_a_block_that_raises_rolls_back(db: SqliteDatabase) -> None:
-    """An exception passes through the block and takes everything written with it."""
-    with pytest.raises(KeyError, match="of the user's own"):
-        async with db.transaction() as tx:
-            await tx.execute("INSERT INTO orders VALUES (1)")
-            raise KeyError("of the user's own")
-    assert _ids(db) == []
-    await _write(db, 2, [])
-    assert _ids(db) == [2]
-
-
 async def test_errors_of_a_statement_stay_the_drivers(db: SqliteDatabase) -> None:
     """A broken constraint is the user's own business: it stays SQLAlchemy's error, and undoes the transaction."""
     with pytest.raises(IntegrityError):
@@ -90,58 +72,6 @@ async def test_the_write_lock_is_taken_before_the_first_statement(db: SqliteData
         other.execute("ROLLBACK")
 
 
-async def test_concurrent_buyers_sell_exactly_the_stock(db: SqliteDatabase) -> None:
-    """Fifty who want one of ten pieces get ten."""
-    async with db.transaction() as tx:
-        await tx.execute("CREATE TABLE stock (pieces INTEGER)")
-        await tx.execute("INSERT INTO stock VALUES (10)")
-
-    async def buy() -> bool:
-        async with db.transaction() as tx:
-            row = (await tx.execute("SELECT pieces FROM stock")).first()
-            assert row is not None
-            if row.pieces == 0:
-                return False
-            await asyncio.sleep(0)
-            await tx.execute("UPDATE stock SET pieces = :left", {"left": row.pieces - 1})
-            return True
-
-    assert sum(await asyncio.gather(*(buy() for _ in range(50)))) == 10
-
-
-async def test_a_transaction_inside_a_transaction_is_refused(db: SqliteDatabase) -> None:
-    """A task that begins a second transaction would wait for itself: it is told to pass on the first one."""
-    async with db.transaction() as tx:
-        await tx.execute("INSERT INTO orders VALUES (1)")
-        with pytest.raises(CarrickError, match="already in a transaction on this database") as caught:
-            async with db.transaction():
-                pytest.fail("entered")
-        assert caught.value.code is Code.INTERNAL
-    assert _ids(db) == [1]
-
-
-async def test_a_transaction_in_a_child_task_is_refused_while_its_parents_is_open(db: SqliteDatabase) -> None:
-    """A gathered child would wait for its parent's transaction, and the parent for the child."""
-
-    async def child() -> None:
-        async with db.transaction():
-            pass
-
-    async with db.transaction():
-        with pytest.raises(CarrickError, match="already in a transaction"):
-            await asyncio.gather(child())
-        later = asyncio.create_task(asyncio.sleep(0, child))
-    await (await later)()
-
-
-async def test_an_ended_transaction_says_so(db: SqliteDatabase) -> None:
-    """What is used after its block is refused in words."""
-    async with db.transaction() as tx:
-        pass
-    with pytest.raises(CarrickError, match="has ended"):
-        await tx.execute("SELECT 1")
-
-
 async def test_two_databases_may_be_written_at_the_same_time(db: SqliteDatabase, tmp_path: Path) -> None:
     """A transaction on another database is another transaction."""
     async with SqliteDatabase(tmp_path / "other.db") as other:
@@ -150,35 +80,7 @@ async def test_two_databases_may_be_written_at_the_same_time(db: SqliteDatabase,
         assert _ids(db) == [1]
 
 
-async def test_reading_inside_a_transaction_is_allowed(db: SqliteDatabase) -> None:
-    """A reader beside the task's own transaction sees what was committed before."""
-    async with db.transaction() as tx:
-        await tx.execute("INSERT INTO orders VALUES (1)")
-        async with db.read() as reader:
-            assert (await reader.execute("SELECT id FROM orders")).all() == []
-
-
-async def test_a_reader_sees_one_snapshot(db: SqliteDatabase) -> None:
-    """What others commit meanwhile does not show in a reading transaction that has begun to read."""
-    await _write(db, 1, [])
-    async with db.read() as reader:
-        assert len((await reader.execute("SELECT id FROM orders")).all()) == 1
-        await _write(db, 2, [])
-        assert len((await reader.execute("SELECT id FROM orders")).all()) == 1
-    async with db.read() as reader:
-        assert len((await reader.execute("SELECT id FROM orders")).all()) == 2
-
-
-async def test_a_reader_cannot_write(db: SqliteDatabase) -> None:
-    """A write in a reading transaction fails and leaves nothing."""
-    with pytest.raises(StoreError, match="this transaction only reads; write in") as caught:
-        async with db.read() as reader:
-            await reader.execute("INSERT INTO orders VALUES (1)")
-    assert caught.value.code is Code.INTERNAL  # a mistake, not an outage that is waited for
-    assert _ids(db) == []
-
-
-async def test_after_commit_runs_only_after_the_commit(db: SqliteDatabase) -> None:
+async def test_what_was_committed_is_visible_to_its_actions(db: SqliteDatabase) -> None:
     """Actions run once the data is visible to others, in the order given, and never after a rollback."""
     seen: list[tuple[str, list[int]]] = []
     async with db.transaction() as tx:
@@ -216,23 +118,6 @@ async def test_a_busy_database_is_a_store_error(db: SqliteDatabase) -> None:
         other.execute("ROLLBACK")
     await _write(db, 1, [])
     assert _ids(db) == [1]
-
-
-async def test_cancelling_at_any_moment_commits_all_or_nothing(db: SqliteDatabase) -> None:
-    """Both rows and the action, or none of them, wherever the cancellation strikes; then the next transaction runs."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    committed: list[int] = []
-    await _write(db, 0, committed)
-    duration = loop.time() - started
-    for number in range(1, 81):
-        task = asyncio.create_task(_write(db, number, committed))
-        await asyncio.sleep(duration * 1.5 * number / 80)
-        task.cancel()
-        await asyncio.wait((task,))
-    await _write(db, 1000, committed)
-    assert _ids(db) == _ids(db, "events") == committed
-    assert 0 < len(committed) < 82
 
 
 async def test_a_cancellation_during_the_commit_is_raised_after_it(db: SqliteDatabase) -> None:

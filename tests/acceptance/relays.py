@@ -1,0 +1,155 @@
+"""Relays and writers as processes that die or stand still at a chosen moment."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client
+
+from carrick import outbox
+from carrick.event import EventSpec
+from carrick.messaging.nats import NatsBroker
+from carrick.observe import ignore
+from carrick.outbox import Outbox, Relay, RelayOptions, table
+from carrick.outbox.publishing import Publishing
+from carrick.store.postgres import PostgresDatabase
+from carrick.store.sqlite import SqliteDatabase
+from shop.orders.v1.orders_carrick import ORDER_PLACED
+from shop.orders.v1.orders_pb2 import OrderPlaced
+
+__all__ = ["MOMENTS", "OPTIONS", "AnyDatabase", "audit", "database_at", "write"]
+
+OPTIONS = RelayOptions(poll=0.02, backoff=0.1, batch=50, lease=1.0)
+MOMENTS = (
+    "after sharing",
+    "after reading",
+    "before sending",
+    "while sending",
+    "after the acknowledgement",
+    "before the commit",
+    "after the commit",
+)
+ANOTHER = EventSpec(full_name="a.v1.Other", subject="orders.another.v1", key="order_id", message=OrderPlaced)
+
+AnyDatabase = SqliteDatabase | PostgresDatabase
+
+
+def database_at(where: str) -> AnyDatabase:
+    """Return a database, to be opened, by its path or URL."""
+    if where.startswith("postgresql:"):
+        return PostgresDatabase(where, migrations=[outbox.MIGRATIONS])
+    return SqliteDatabase(Path(where), migrations=[outbox.MIGRATIONS])
+
+
+async def write(database: AnyDatabase, count: int, keys: int = 20) -> None:
+    """Write events in transactions of one to seven, of two kinds, and now and then a transaction that fails."""
+    source, done = Outbox("orders"), 0
+    while done < count:
+        size = min(random.randint(1, 7), count - done)
+        try:
+            async with database.transaction() as tx:
+                for number in range(size):
+                    event = OrderPlaced(order_id=f"k{random.randrange(keys)}", total=done + number)
+                    await source.write(tx, random.choice((ORDER_PLACED, ANOTHER)), event)
+                if random.random() < 0.1:
+                    raise KeyError
+        except KeyError:
+            continue
+        done += size
+
+
+async def audit(database: AnyDatabase, broker: NatsBroker) -> int:
+    """Compare the table with the stream: all marked, each stored once, in order for its key. Return how many."""
+    async with database.read() as tx:
+        rows = (await tx.execute("SELECT id, key, published_at FROM carrick_outbox ORDER BY seq")).all()
+    assert [row.id for row in rows if row.published_at is None] == []
+    written, stored = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for row in rows:
+        written[row.key].append(row.id)
+    consumer = await broker.consume(
+        "ORDERS", f"audit-{os.urandom(4).hex()}", ["orders.>"], ack_wait=30, max_in_flight=10_000
+    )
+    while await consumer.pending():
+        for delivery in await consumer.fetch(500, 1.0):
+            stored[OrderPlaced.FromString(delivery.data).order_id].append(delivery.headers["ce-id"])
+            await delivery.ack()
+    assert stored == written
+    return len(rows)
+
+
+async def _relay(where: str, url: str) -> None:
+    """Relay until killed."""
+    async with database_at(where) as database, NatsBroker(url, name="relay", publish_timeout=0.6) as broker:
+        relay = Relay(database, broker, options=OPTIONS, observe=ignore)
+        await relay.start()
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+async def _write(where: str, count: str) -> None:
+    async with database_at(where) as database:
+        print("ready", flush=True)
+        await write(database, int(count), keys=200)
+
+
+def _arm(moment: str, number: int, what: signal.Signals) -> None:
+    """Have this process send itself a signal when a moment comes for that time."""
+    left = number
+
+    def now() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), what)
+
+    match moment:
+        case "after sharing":
+            _around(Relay, "_share", after=now)
+        case "after reading":
+            _around(table, "pending", after=now)
+        case "before sending":
+            _around(NatsBroker, "append", before=now)
+        case "while sending":
+            left = 20 * number
+            _around(Client, "publish", after=now)
+        case "after the acknowledgement":
+            _around(NatsBroker, "append", after=now)
+        case "before the commit":
+            _around(table, "mark", after=now)
+        case "after the commit":
+            _around(Publishing, "_mark", after=now)
+
+
+def _around(
+    owner: Any, name: str, *, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
+) -> None:
+    original = getattr(owner, name)
+
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        if before is not None:
+            before()
+        result = await original(*arguments, **named)
+        if after is not None:
+            after()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _main(task: str, where: str, *arguments: str) -> None:
+    if task == "write":
+        asyncio.run(_write(where, arguments[0]))
+        return
+    if len(arguments) > 1:
+        _arm(arguments[1], int(arguments[2]), signal.Signals[arguments[3]])
+    asyncio.run(_relay(where, arguments[0]))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

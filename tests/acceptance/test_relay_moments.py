@@ -1,0 +1,95 @@
+"""Relays that die or stand still at each moment of their work: nothing is lost, doubled or out of turn.
+
+The stream forgets ids after a tenth of a second, as after an outage longer than its window for duplicates.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js.api import StorageType, StreamConfig
+
+from carrick.messaging.nats import NatsBroker
+from carrick.outbox import Relay
+from carrick.testing import NatsServer, settle
+from tests.acceptance.relays import MOMENTS, OPTIONS, AnyDatabase, audit, database_at, write
+from tests.unit.testing.programs import Program, program
+
+ME = "tests.acceptance.relays"
+FORGETS_IDS_AFTER = 0.1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where the outbox is: each database in turn."""
+    return str(tmp_path / "outbox.db") if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(params=["atomic", "one by one"])
+async def url(request: pytest.FixtureRequest, nats_server: NatsServer) -> AsyncIterator[str]:
+    """Return a server with a stream that hardly remembers ids, and takes batches or does not."""
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(
+        StreamConfig(
+            name="ORDERS",
+            subjects=["orders.>"],
+            storage=StorageType.FILE,
+            duplicate_window=FORGETS_IDS_AFTER,
+            allow_atomic=request.param == "atomic",
+        )
+    )
+    yield nats_server.url
+    await client.close()
+
+
+async def _ended(process: Program) -> None:
+    async with asyncio.timeout(30):
+        await asyncio.to_thread(process.wait)
+
+
+async def _drain_and_audit(where: str, url: str) -> int:
+    async with AsyncExitStack() as parts:
+        database: AnyDatabase = await parts.enter_async_context(database_at(where))
+        broker = await parts.enter_async_context(NatsBroker(url, name="audit"))
+        relay = await parts.enter_async_context(Relay(database, broker, options=OPTIONS))
+        await settle(relay, timeout=20)
+        return await audit(database, broker)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_relay_that_dies_leaves_all_to_the_next(where: str, url: str, moment: str) -> None:
+    """SIGKILL at the second time that the moment comes."""
+    async with database_at(where) as database:
+        await write(database, 240)
+    with program("-m", ME, "relay", where, url, moment, "2", "SIGKILL") as relay:
+        await _ended(relay)
+        assert relay.returncode == -signal.SIGKILL
+    await asyncio.sleep(2 * FORGETS_IDS_AFTER)
+    assert await _drain_and_audit(where, url) == 240
+
+
+@pytest.mark.parametrize("moment", ["after reading", "before sending", "while sending", "after the acknowledgement"])
+async def test_a_relay_that_stands_still_past_its_lease_changes_nothing(where: str, url: str, moment: str) -> None:
+    """SIGSTOP, until another has taken over, published everything and more; then it wakes up."""
+    async with database_at(where) as database:
+        await write(database, 240)
+        with program("-m", ME, "relay", where, url, moment, "2", "SIGSTOP") as stopped:
+            await asyncio.to_thread(os.waitpid, stopped.pid, os.WUNTRACED)
+            await asyncio.sleep(2 * FORGETS_IDS_AFTER)
+            async with NatsBroker(url, name="other") as broker:
+                async with Relay(database, broker, options=OPTIONS) as relay:
+                    await settle(relay, timeout=20)
+                    await write(database, 60)
+                    await settle(relay, timeout=20)
+                stopped.send_signal(signal.SIGCONT)
+                await write(database, 60)
+                async with Relay(database, broker, options=OPTIONS) as relay:
+                    await write(database, 60)
+                    await settle(relay, timeout=20)
+                assert stopped.poll() is None
+                assert await audit(database, broker) == 420
