@@ -43,6 +43,7 @@ _MEANINGS = (
     ("58", Code.UNAVAILABLE),  # I/O error
 )
 _READ_ONLY = "25006"
+_LAST_PORT = 65_535
 _HOST = re.compile(r"(\[[\w:.%]+\]|[^:\[\]]*)(:\d+)?").fullmatch
 _inside: ContextVar["PostgresTransaction | None"] = ContextVar("carrick_postgres_transaction", default=None)
 _numbered = lru_cache(maxsize=1024)(numbered)
@@ -470,6 +471,8 @@ def host_and_database(url: str) -> str:
             "the database's URL can't be read: in user and password write %2F for /, %3A for :, %40 for @, %23 for #, "
             "%3F for ?, %25 for %"
         )
+    if any(int(host.rpartition(":")[2]) > _LAST_PORT for host in hosts.split(",") if re.search(r":\d+$", host)):
+        raise ConfigurationError(f"the database's URL has a port above {_LAST_PORT}: {hosts}")
     return f"postgresql://{hosts}{parts.path}"
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from carrick.store.dialect import Sql
+from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Transaction
 
-__all__ = ["State", "Step", "steps"]
+__all__ = ["State", "Step", "steps", "unapplied"]
 
 State = Literal["applied", "due", "changed", "newer"]
 """``changed`` is a file that is not what was applied, ``newer`` an applied one that this version does not have."""
@@ -46,7 +46,12 @@ async def steps(tx: Transaction, components: Sequence[Migrations]) -> tuple[Step
     )
 
 
-def _of_component(component: Migrations, dialect: str, applied: dict[int, Any]) -> list[Step]:
+def unapplied(dialect: Dialect, components: Sequence[Migrations]) -> tuple[Step, ...]:
+    """Return the versions of components in a database that is not there yet."""
+    return tuple(step for each in components for step in _of_component(each, dialect, {}))
+
+
+def _of_component(component: Migrations, dialect: Dialect, applied: dict[int, Any]) -> list[Step]:
     found = []
     for known in component.load(dialect):
         row = applied.pop(known.version, None)

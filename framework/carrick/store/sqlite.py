@@ -160,10 +160,14 @@ class SqliteDatabase:
             finally:
                 tx.ended = True
 
+    async def connect(self) -> None:
+        """Make transactions possible, with the schema as it is: to look at it."""
+        self._turns.open()
+
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
-        self._turns.open()
         try:
+            await self.connect()
             await until_opened(self._migrate, str(self.path), self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
