@@ -1,21 +1,15 @@
-"""The types of what an event can be written in. Drivers are named for type checkers, and imported by none but them."""
+"""The types of what an event can be written in.
+
+Drivers' connections are described by what tells them from others, so that type checkers need only the drivers in use.
+"""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from carrick.store.dialect import Dialect
-from carrick.store.transaction import Parameters, Transaction
+from carrick.store.transaction import Parameters, Result, Transaction
 
-if TYPE_CHECKING:
-    import sqlite3
-
-    import aiosqlite
-    import psycopg
-    from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-    from sqlalchemy.orm import Session
-
-__all__ = ["AnyTransaction", "AnyTransactionSync", "AsyncpgConnection", "SyncTransactionLike"]
+__all__ = ["AnyTransaction", "AnyTransactionSync", "SyncTransactionLike"]
 
 
 class SyncTransactionLike(Protocol):
@@ -26,7 +20,7 @@ class SyncTransactionLike(Protocol):
         """Whose SQL it understands."""
         ...
 
-    def execute(self, statement: str, parameters: Parameters, /) -> object:
+    def execute(self, statement: str, parameters: Parameters, /) -> Result:
         """Run a statement with ``:name`` parameters."""
         ...
 
@@ -35,30 +29,57 @@ class SyncTransactionLike(Protocol):
         ...
 
 
-class AsyncpgConnection(Protocol):
-    """asyncpg's Connection, or one of its pool: asyncpg has no types of its own."""
+class _SqlalchemyAsync(Protocol):
+    """SQLAlchemy's AsyncConnection and AsyncSession."""
 
-    def is_in_transaction(self) -> bool:
-        """Say whether a transaction is under way."""
-        ...
-
-    def get_reset_query(self) -> str:
-        """Return what a pool runs when a connection comes back."""
-        ...
+    def in_transaction(self) -> bool: ...
+    async def close(self) -> None: ...
 
 
-if TYPE_CHECKING:
-    AnyTransaction: TypeAlias = (
-        Transaction
-        | AsyncConnection
-        | AsyncSession
-        | AsyncpgConnection
-        | psycopg.AsyncConnection[Any]
-        | aiosqlite.Connection
-    )
-    AnyTransactionSync: TypeAlias = (
-        SyncTransactionLike | Connection | Session | psycopg.Connection[Any] | sqlite3.Connection
-    )
-else:
-    AnyTransaction = Any
-    AnyTransactionSync = Any
+class _SqlalchemySync(Protocol):
+    """SQLAlchemy's Connection and Session."""
+
+    def in_transaction(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class _Asyncpg(Protocol):
+    """asyncpg's Connection, of a pool too."""
+
+    def is_in_transaction(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+
+
+class _PsycopgAsync(Protocol):
+    """psycopg's AsyncConnection."""
+
+    async def set_autocommit(self, value: bool) -> None: ...
+
+
+class _PsycopgSync(Protocol):
+    """psycopg's Connection."""
+
+    def set_autocommit(self, value: bool) -> None: ...
+
+
+class _Aiosqlite(Protocol):
+    """aiosqlite's Connection."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class _Sqlite3(Protocol):
+    """sqlite3's Connection."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+AnyTransaction: TypeAlias = Transaction | _SqlalchemyAsync | _Asyncpg | _PsycopgAsync | _Aiosqlite
+"""Asynchronous: carrick's, or a connection with a transaction under way."""
+
+AnyTransactionSync: TypeAlias = SyncTransactionLike | _SqlalchemySync | _PsycopgSync | _Sqlite3
+"""For code without an event loop: that of ``run()``, or a connection with a transaction under way."""
