@@ -300,3 +300,26 @@ async def test_a_client_that_was_closed_for_good_is_replaced(nats_server: NatsSe
         await broker.publish(Message(stream="REOPENED", subject="reopened.a", id="1", data=b""))
         tries = [task for task in asyncio.all_tasks() if "_reopen" in repr(task.get_coro())]
     assert tries == []
+
+
+@pytest.mark.parametrize("count", [1, 60])
+async def test_a_subject_that_the_user_must_not_publish_to_is_refused(tmp_path: Path, count: int) -> None:
+    """At once and for good; the server only says so on the connection. Others can be published to."""
+    denied = (
+        'authorization { users: [ {user: a, password: b, permissions: { publish: { deny: "orders.secret.>" } } } ] }'
+    )
+    with NatsServer(tmp_path, config=denied) as server:
+        url = server.url.replace("nats://", "nats://a:b@")
+        async with NatsBroker(url, name="t", publish_timeout=30.0) as broker:
+            await broker.ensure_stream("ORDERS", ["orders.>"])
+            for branch in ("secret", "open"):
+                subject = f"orders.{branch}.p00"
+                messages = [
+                    Message(stream="ORDERS", subject=subject, id=f"{branch}{each}", data=b"") for each in range(count)
+                ]
+                if branch == "secret":
+                    with pytest.raises(MessagingError, match="does not let this user publish") as raised:
+                        await broker.append(messages, {subject: 0})
+                    assert raised.value.code is Code.PERMISSION_DENIED
+                else:
+                    assert await broker.append(messages, {subject: 0}) == {subject: count}

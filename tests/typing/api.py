@@ -97,6 +97,11 @@ async def connections(
     assert_type(outbox.write_sync(sync_tx, ORDER_PLACED, event), str)
 
 
+def count(tx: SyncTransaction) -> int:
+    """Return what ``run`` returns."""
+    return tx.execute("SELECT 1").rowcount
+
+
 async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     """A guard keeps the types of what it guards."""
 
@@ -108,6 +113,9 @@ async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     await bank.call(ask, 1, "a")  # type: ignore[arg-type]  # the other way round
     async with GuardedDatabase(database, bank).transaction() as tx:
         assert_type(tx, Transaction)
+    assert_type(await database.run(count), int)
+    assert_type(await GuardedDatabase(database, bank).run(count), int)
+    await database.run("SELECT 1")  # type: ignore[arg-type]  # no function
     Relay(GuardedDatabase(database, bank), GuardedBroker(broker, bank))
     Server(resources=[bank])
 

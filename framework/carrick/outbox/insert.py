@@ -3,8 +3,8 @@
 In PostgreSQL it first locks the events' keys until the end of the transaction, and then has their numbers drawn: so
 the events of a key are numbered in the order in which their transactions commit. A lock is one of 4096 slots, so that
 a transaction with any number of keys does not fill the server's table of locks; keys that share a slot wait for each
-other, which does no harm. Slots are locked in their order, so that two statements can't wait for each other. In SQLite
-the one writer at a time is order enough.
+other, which does no harm. Slots are locked in their order, so that two statements can't wait for each other. Events
+whose order does not matter take none. In SQLite the one writer at a time is order enough.
 """
 
 import hashlib
@@ -22,11 +22,12 @@ SLOTS = 4096
 """How many locks there are for keys."""
 
 _COLUMNS = "id, stream, stream_subjects, subject, partition, key, payload, headers, created_at, due_at, expires_at"
+_FIELDS = ("id", "stream", "stream_subjects", "subject", "partition", "key", "payload", "headers")
 _TIMES = """{now},
     COALESCE(CAST(:at AS DOUBLE PRECISION), {now} + CAST(:delay AS DOUBLE PRECISION)),
     {now} + CAST(:expires_in AS DOUBLE PRECISION)"""
 _LOCK = "pg_advisory_xact_lock(CAST(CAST(CAST('carrick_outbox' AS regclass) AS oid) AS int), CAST({slot} AS int))"
-"""The table's own number keeps services in schemas of one database apart."""
+"""The table's own number keeps services in schemas of one database apart. A slot that is NULL locks nothing."""
 
 _ONE = Sql(
     sqlite=Sql.template(f"""
@@ -74,6 +75,8 @@ class Row:
     key: str
     payload: bytes
     headers: str
+    ordered: bool = True
+    """Whether its key is to be locked."""
 
 
 def slot_of(key: str) -> int:
@@ -86,18 +89,20 @@ def insertion(dialect: Dialect, rows: Sequence[Row], times: Times) -> tuple[str,
     when = {"at": times.at, "delay": times.delay, "expires_in": times.expires_in}
     if len(rows) == 1:
         one = _fields(rows[0]) | when
-        return _ONE.of(dialect), one if dialect == "sqlite" else one | {"slot": slot_of(rows[0].key)}
+        return _ONE.of(dialect), one if dialect == "sqlite" else one | {
+            "slot": slot_of(rows[0].key) if rows[0].ordered else None
+        }
     many = _columns(rows) if dialect == "postgresql" else _json(rows)
     return _MANY.of(dialect), many | when
 
 
 def _fields(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in Row.__slots__}
+    return {name: getattr(row, name) for name in _FIELDS}
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
-    columns = {name: [getattr(row, name) for row in rows] for name in Row.__slots__}
-    return columns | {"slots": sorted({slot_of(row.key) for row in rows})}
+    columns = {name: [getattr(row, name) for row in rows] for name in _FIELDS}
+    return columns | {"slots": sorted({slot_of(row.key) for row in rows if row.ordered})}
 
 
 def _json(rows: Sequence[Row]) -> dict[str, Any]:

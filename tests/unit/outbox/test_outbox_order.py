@@ -12,6 +12,7 @@ import pytest
 
 from carrick import outbox
 from carrick.errors import Code, StoreError
+from carrick.event import EventSpec
 from carrick.outbox import Outbox
 from carrick.outbox.insert import SLOTS, slot_of
 from carrick.store.postgres import PostgresDatabase
@@ -159,6 +160,17 @@ async def test_services_in_schemas_of_their_own_do_not_wait_for_each_other(postg
         await EVENTS.write_all(first, _events("a", "b"))
         async with two.transaction() as second:
             await EVENTS.write_all(second, _events("a", "b"))
+
+
+async def test_events_without_an_order_do_not_wait(database: PostgresDatabase, postgres_url: str) -> None:
+    """Whose contract says that order does not matter, locks no key: neither alone nor in a batch."""
+    spec = EventSpec(full_name="a.v1.Any", subject="orders.any.v1", key="order_id", message=OrderPlaced, unordered=True)
+    async with database.transaction() as first:
+        await EVENTS.write_all(first, _events("a"))
+        async with _connection(postgres_url) as second, second.transaction():
+            await EVENTS.write(second, spec, OrderPlaced(order_id="a"))
+            await EVENTS.write_all(second, [(spec, OrderPlaced(order_id="a")), *_events("b")])
+            assert await second.fetchval("SELECT count(*) FROM carrick_outbox") == 3
 
 
 async def test_threads_wait_for_each_other_too(database: PostgresDatabase, postgres_url: str) -> None:

@@ -50,7 +50,8 @@ def _publisher(file: File, name: str, summary: str, messages: MessageNames, styl
 
 def _method(event: Event, messages: MessageNames, style: _Style) -> list[str]:
     comment = event.comment or f"Publish ``{event.full_name}``."
-    delivery = f"Published to ``{event.subject}``, in order for each ``{event.key}``, if and only if ``tx`` commits."
+    order = "in any order" if event.unordered else f"in order for each ``{event.key}``"
+    delivery = f"Published to ``{event.subject}``, {order}, if and only if ``tx`` commits."
     parameters = ["self", f"tx: {style.transaction}", f"event: {messages[event.message]}"]
     return [
         *Group(f"{style.definition} {event.python_name}(", parameters, ") -> None:").lines(4),

@@ -116,6 +116,7 @@ class Event:
     message: MessageType
     subject: str
     key: str
+    unordered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
