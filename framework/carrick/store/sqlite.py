@@ -25,7 +25,7 @@ from carrick.cancellation import finish
 from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
-from carrick.store.migrations import Migrations, migrate, statements
+from carrick.store.migrations import SCHEMA_TABLE, Migrations, migrate, statements
 from carrick.store.sqlite_connection import connect, set_up, store_error
 from carrick.store.sqlite_group import GroupOptions
 from carrick.store.sqlite_thread import WriterThread
@@ -39,11 +39,6 @@ __all__ = ["GroupOptions", "SqliteDatabase", "SqliteTransaction", "SyncTransacti
 T = TypeVar("T")
 
 _PATIENCE = 30.0
-_SCHEMA_TABLE = """
-CREATE TABLE IF NOT EXISTS carrick_schema (
-    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
-    applied_at TEXT NOT NULL, PRIMARY KEY (component, version))
-"""
 _inside: ContextVar["SqliteTransaction | None"] = ContextVar("carrick_sqlite_transaction", default=None)
 
 
@@ -165,10 +160,14 @@ class SqliteDatabase:
             finally:
                 tx.ended = True
 
+    async def connect(self) -> None:
+        """Make transactions possible, with the schema as it is: to look at it."""
+        self._turns.open()
+
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
-        self._turns.open()
         try:
+            await self.connect()
             await until_opened(self._migrate, str(self.path), self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
@@ -202,7 +201,7 @@ class SqliteDatabase:
 
     async def _migrate(self) -> None:
         async with self.transaction() as tx:
-            await tx.execute(_SCHEMA_TABLE)
+            await tx.execute(SCHEMA_TABLE.sqlite)
         for known in self._migrations:
             async with self.transaction() as tx:  # several processes may start at once: one migrates, the others wait
                 await migrate(tx, known, tx.script)
