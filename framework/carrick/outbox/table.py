@@ -56,7 +56,7 @@ class _Statement:
 
 _PENDING = _Statement(
     """
-    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers,
+    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers, unordered,
         CASE WHEN expires_at <= {now} THEN 1 ELSE 0 END AS expired
     FROM (
         SELECT batch.*, sum(length(payload)) OVER (ORDER BY seq) - length(payload) AS bytes_before
@@ -64,10 +64,10 @@ _PENDING = _Statement(
             SELECT * FROM carrick_outbox AS event
             WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL
                 AND partition IN {partitions} AND stream NOT IN {resting}
-                AND NOT EXISTS (
+                AND (unordered OR NOT EXISTS (
                     SELECT 1 FROM carrick_outbox AS refused
-                    WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL
-                        AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq)
+                    WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
+                        AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq))
             ORDER BY seq LIMIT :most
         ) AS batch
     ) AS measured
