@@ -14,6 +14,8 @@ from carrick import outbox, store
 from carrick.cli.target import extras_named
 from carrick.errors import ConfigurationError
 from carrick.store import Migrations
+from carrick.store.roles import Level
+from carrick.store.roles import roles as roles_of
 from carrick.store.schema import Step, steps, unapplied
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ __all__ = ["db"]
 
 _OWN = (store.MIGRATIONS, outbox.MIGRATIONS)
 
-db = typer.Typer(help="Bring a database's schema up to date, or see how it is.", no_args_is_help=True)
+db = typer.Typer(
+    help="Bring a database's schema up to date, see how it is, or have its roles made.", no_args_is_help=True
+)
 
 _Url = Annotated[
     str,
@@ -91,6 +95,35 @@ def status(database: _Url, migrations: _Own = None, schema: _Schema = None, as_j
     """
     components = (*_OWN, *map(_component, migrations or ()))
     _print(asyncio.run(_look(_database(database, schema, components), components)), as_json=as_json)
+
+
+@db.command()
+def roles(
+    service: Annotated[str, typer.Option("--service", help="Its role, schema or database is called so.")],
+    level: Annotated[Level, typer.Option("--level", help="What it has to itself.")],
+    owner: Annotated[
+        str | None,
+        typer.Option("--owner", help="A second role, which migrates; the service's then reads and writes rows only."),
+    ] = None,
+    shared: Annotated[
+        str, typer.Option("--shared", help="The schema that services have in common, at the level of tables.")
+    ] = "public",
+) -> None:
+    """Print the SQL that keeps a service's PostgreSQL tables to itself.
+
+    It goes to psql, by an administrator, once for each service. Nothing is
+    executed here, and no password is printed or asked for.
+
+    Levels: tables (the service's own in a schema that others use too), schema,
+    database (which may be on a server of its own).
+
+    Examples:
+      A schema for orders, and a role that migrates it:
+        carrick db roles --service orders --level schema --owner orders_owner > orders.sql
+        psql -v ON_ERROR_STOP=1 -f orders.sql shop
+
+    """
+    typer.echo(roles_of(service, level, owner=owner, shared=shared), nl=False)
 
 
 def _component(argument: str) -> Migrations:

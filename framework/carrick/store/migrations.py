@@ -38,8 +38,11 @@ CREATE TABLE IF NOT EXISTS carrick_schema (
 )
 """Makes the table of what was applied, where it is not there yet."""
 
-MIGRATING = Sql(sqlite="SELECT 1", postgresql="SELECT pg_advisory_xact_lock(7235418077264945)")
-"""Lets one transaction of each database migrate at a time; in SQLite one writes at a time anyway."""
+MIGRATING = Sql(
+    sqlite="SELECT 1",
+    postgresql="SELECT pg_advisory_xact_lock(hashtextextended(coalesce(current_schema(), ''), 7235418077264945))",
+)
+"""Lets one transaction of each schema migrate at a time; in SQLite one writes at a time anyway."""
 
 APPLIED = "SELECT version, checksum FROM carrick_schema WHERE component = :component"
 

@@ -23,9 +23,10 @@ from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
 from carrick.store._parameters import numbered
 from carrick.store.migrations import MIGRATING, SCHEMA_TABLE, Migrations, migrate
+from carrick.store.schema import kept
 from carrick.store.transaction import Parameters, Transaction
 
-__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows", "host_and_database"]
+__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows", "host_and_database", "quoted"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -155,7 +156,9 @@ class PostgresDatabase:
     """A PostgreSQL database. Opens and closes as a context manager; opening applies the migrations that are due.
 
     ``url`` is ``postgresql://user:password@host/database``, with asyncpg's parameters behind it. With ``schema`` the
-    service lives in a schema of its own, made when it is missing. While the server can't be reached, opening waits up
+    service lives in a schema of its own, made when it is missing; without, in the first one of its role's search path.
+    What the role has no right to stays asyncpg's ``InsufficientPrivilegeError``, as all errors of a statement do; a
+    migration that it may not apply is a ``ConfigurationError``. While the server can't be reached, opening waits up
     to ``startup_timeout`` seconds. At most ``writers`` transactions write and ``readers`` read at the same time, others
     wait for their turn.
 
@@ -208,7 +211,7 @@ class PostgresDatabase:
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(idle_timeout),
-            **({} if schema is None else {"search_path": _quoted(schema)}),
+            **({} if schema is None else {"search_path": quoted(schema)}),
         }
         self._startup_timeout = startup_timeout
         self._clock = clock or SystemClock()
@@ -233,7 +236,8 @@ class PostgresDatabase:
         """Wait for the server and bring the schema up to date. Leaves no connection open when that fails."""
         try:
             await self.connect()
-            await until_opened(self._migrate, self.name, self._startup_timeout, self._clock)
+            with _rights_missing(self.name):
+                await until_opened(self._migrate, self.name, self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
             raise
@@ -282,8 +286,9 @@ class PostgresDatabase:
             if self._schema is not None:
                 found = await tx.execute("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": self._schema})
                 if not found.all():  # without asking, the right to make schemas would be needed
-                    await tx.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
-            await tx.execute(SCHEMA_TABLE.postgresql)
+                    await tx.execute(f"CREATE SCHEMA {quoted(self._schema)}")
+            if not await kept(tx):  # without asking, the right to make tables would be needed
+                await tx.execute(SCHEMA_TABLE.postgresql)
         for known in self._migrations:
             async with self._migrating() as tx:
                 await migrate(tx, known, tx.script)
@@ -417,6 +422,18 @@ def _vendor_errors(name: str, connection: Any, *, writes: bool = True) -> Iterat
         raise StoreError(Code.UNAVAILABLE, f"{name}: {error.args[0]}") from error
 
 
+@contextmanager
+def _rights_missing(name: str) -> Iterator[None]:
+    """Say of a role that may not migrate what to do instead."""
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigurationError(
+            f"{name} needs migrations that this role may not apply: {error.args[0]}; run `carrick db migrate` with the "
+            "role that owns the tables, or see `carrick db roles`"
+        ) from error
+
+
 def _closed(connection: Any) -> bool:
     """Say whether a connection of a pool is lost: the pool has then taken it back, and refuses to say more."""
     try:
@@ -493,5 +510,6 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as SQL has it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'

@@ -13,13 +13,14 @@ from typing import Any, Self
 import asyncpg
 
 from carrick.context import detached
-from carrick.store.postgres import host_and_database
+from carrick.store.postgres import host_and_database, quoted
 
 __all__ = ["PostgresSignal"]
 
 _CONNECTING = 10.0
 _ANSWER = 10.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
+_CHANNEL = "SELECT 'carrick_outbox_' || md5(coalesce(current_schema(), ''))"  # a name has 63 bytes, as a schema's
 _logger = logging.getLogger("carrick.store")
 
 
@@ -29,11 +30,15 @@ class PostgresSignal:
     It is a hint that saves waiting, and no more: while the connection is lost nothing is heard from others, so who
     listens also looks now and then by itself. When the connection is back, everybody is called. Used from one event
     loop.
+
+    ``schema`` is that of the ``PostgresDatabase``. Unless ``channel`` says otherwise, each schema of a database has a
+    channel of its own, so that services are not called for each other's commits.
     """
 
-    def __init__(self, url: str, *, channel: str = "carrick_outbox") -> None:
+    def __init__(self, url: str, *, schema: str | None = None, channel: str | None = None) -> None:
         self.name = host_and_database(url)
         self._url = url
+        self._settings = {} if schema is None else {"search_path": quoted(schema)}
         self._channel = channel
         self._actions: list[Callable[[], None]] = []
         self._stirred = asyncio.Event()
@@ -79,11 +84,14 @@ class PostgresSignal:
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=_CONNECTING, command_timeout=_ANSWER)
+                connection = await asyncpg.connect(
+                    self._url, timeout=_CONNECTING, command_timeout=_ANSWER, server_settings=self._settings
+                )
                 try:
-                    await connection.add_listener(self._channel, self._heard)
+                    channel = self._channel or await connection.fetchval(_CHANNEL)
+                    await connection.add_listener(channel, self._heard)
                     backoff = _FIRST_BACKOFF
-                    await self._connected(connection)
+                    await self._connected(connection, channel)
                 finally:
                     connection.terminate()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -91,22 +99,22 @@ class PostgresSignal:
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, _MAX_BACKOFF)
 
-    async def _connected(self, connection: Any) -> None:
+    async def _connected(self, connection: Any, channel: str) -> None:
         """Send what is to be sent until the connection is lost."""
         connection.add_termination_listener(self._lost)
         self._call()  # who knows what was sent meanwhile
         while not connection.is_closed():
             self._stirred.clear()
             if self._unsent:
-                await self._send(connection)
+                await self._send(connection, channel)
                 continue
             await self._stirred.wait()
         raise ConnectionError("the connection was lost")
 
-    async def _send(self, connection: Any) -> None:
+    async def _send(self, connection: Any, channel: str) -> None:
         self._unsent = False
         try:
-            await connection.execute("SELECT pg_notify($1, '')", self._channel)
+            await connection.execute("SELECT pg_notify($1, '')", channel)
         except BaseException:
             self._unsent = True
             raise

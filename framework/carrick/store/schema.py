@@ -9,7 +9,7 @@ from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Transaction
 
-__all__ = ["State", "Step", "steps", "unapplied"]
+__all__ = ["State", "Step", "kept", "steps", "unapplied"]
 
 State = Literal["applied", "due", "changed", "newer"]
 """``changed`` is a file that is not what was applied, ``newer`` an applied one that this version does not have."""
@@ -33,10 +33,14 @@ class Step:
     """RFC 3339, by the database's clock; None while it is due."""
 
 
+async def kept(tx: Transaction) -> bool:
+    """Say whether the table of what was applied is there."""
+    return bool((await tx.execute(_EXISTS.of(tx.dialect))).scalar_one())
+
+
 async def steps(tx: Transaction, components: Sequence[Migrations]) -> tuple[Step, ...]:
     """Return the versions of components, known or applied, in their order. Changes nothing."""
-    exists = (await tx.execute(_EXISTS.of(tx.dialect))).scalar_one()
-    rows = (await tx.execute(_ALL)).all() if exists else ()
+    rows = (await tx.execute(_ALL)).all() if await kept(tx) else ()
     return tuple(
         step
         for each in components

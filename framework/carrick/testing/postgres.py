@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -152,14 +153,15 @@ class PostgresServer:
         self.sql(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')
 
     def sql(self, statement: str, *, url: str | None = None) -> list[str]:
-        """Run a statement on a connection of its own; return the rows as text, columns separated by ``|``."""
-        command = [_binary("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement]
-        done = subprocess.run(  # noqa: S603  # the binary is the package's
-            command, env={**os.environ, **self._client(url)}, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr.strip())
-        return done.stdout.splitlines()
+        """Run a statement on a connection of its own; return the rows as text, columns separated by ``|``.
+
+        As the server's administrator, or as the role that ``url`` names.
+        """
+        return self._psql(("-c", statement), "", url)
+
+    def script(self, text: str, *, url: str | None = None) -> list[str]:
+        """Run a file of SQL as psql does, its backslash commands included; return the rows as :meth:`sql` does."""
+        return self._psql(("-f", "-"), text, url)
 
     def __enter__(self) -> Self:
         self.start()
@@ -174,14 +176,29 @@ class PostgresServer:
     def _data(self) -> Path:
         return self._directory / "data"
 
+    def _psql(self, what: tuple[str, str], standard_input: str, url: str | None) -> list[str]:
+        command = [_binary("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *what]
+        done = subprocess.run(  # noqa: S603  # the binary is the package's
+            command,
+            env={**os.environ, **self._client(url)},
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip())
+        return done.stdout.splitlines()
+
     def _client(self, url: str | None) -> dict[str, str]:
         """Say by environment variables where to connect: arguments can be read by everybody."""
+        parts = urlsplit(url or self.url)
         return {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.port),
-            "PGUSER": _USER,
-            "PGPASSWORD": self._password,
-            "PGDATABASE": "postgres" if url is None else url.rpartition("/")[2],
+            "PGUSER": parts.username or _USER,
+            "PGPASSWORD": parts.password or self._password,
+            "PGDATABASE": parts.path.removeprefix("/"),
         }
 
     def _initialise(self) -> None:
