@@ -8,7 +8,7 @@ PEERS  := build/bench-peers/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen
+.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen torture-outbox
 .PHONY: bench-rpc bench-policies bench-codegen bench-import bench-outbox-writing wheel lock clean
 
 help: ## show this list
@@ -68,6 +68,9 @@ real-protos: $(READY) $(REAL) ## generate for contracts of others, and count wha
 
 torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
 	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
+
+torture-outbox: $(READY) ## 100,000 events while writers, relays and servers are killed and frozen; then compare
+	CARRICK_STORM_EVENTS=100000 $(BIN)/python -m pytest -s tests/acceptance/test_relay_storm.py $(ARGS)
 
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)

@@ -131,3 +131,11 @@ def _varint(number: int) -> bytes:
         head.append(number & 127 | 128)
         number >>= 7
     return bytes([*head, number])
+
+
+def test_a_comment_that_is_no_utf_8_is_read_as_well_as_it_can_be() -> None:
+    """Protobuf hands it on as bytes."""
+    request = request_for(small())
+    own = next(file for file in request.proto_file if file.name in request.file_to_generate)
+    own.source_code_info.location.add(path=[6, 0], span=[0, 0, 1], leading_comments=" caf@@ ")
+    check(request.SerializeToString().replace(b"caf@@", b"caf\xff\xe9"))

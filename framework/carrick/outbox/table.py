@@ -11,6 +11,7 @@ from carrick.store.dialect import Sql
 from carrick.store.transaction import Result, Transaction
 
 __all__ = [
+    "backlog",
     "beat",
     "due_in",
     "leave",
@@ -77,6 +78,13 @@ _PENDING = _Statement(
 )
 _UNPUBLISHED = _Statement(
     "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
+)
+_BACKLOG = _Statement(
+    """
+    SELECT count(*) AS depth, coalesce(max({now} - created_at), 0) AS oldest FROM (
+        SELECT created_at FROM carrick_outbox
+        WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL ORDER BY seq LIMIT :most) AS waiting
+    """
 )
 _DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox WHERE due_at IS NOT NULL")
 _PUBLISH_DUE = _Statement(
@@ -148,6 +156,12 @@ async def pending(
 async def unpublished(tx: Transaction) -> int:
     """Count the events that are to be published now."""
     return int((await _UNPUBLISHED.run(tx)).scalar_one())
+
+
+async def backlog(tx: Transaction, *, most: int) -> tuple[int, float]:
+    """Count the events that are to be published now, ``most`` at most; return that and the age of the oldest."""
+    row = (await _BACKLOG.run(tx, most=most)).first()
+    return (int(row.depth), max(float(row.oldest), 0.0)) if row else (0, 0.0)
 
 
 async def due_in(tx: Transaction) -> float | None:
