@@ -157,14 +157,3 @@ async def test_the_stores_tables_are_the_same_everywhere(database: AnyDatabase) 
         for table, columns in _COLUMNS.items():
             rows = await tx.execute(_COLUMNS_OF.of(tx.dialect), {"name": table})
             assert {row.name for row in rows.all()} == columns
-
-
-async def test_what_was_applied_is_recorded(database: AnyDatabase) -> None:
-    """Component, number, name, checksum and moment of each file, in the database itself."""
-    async with database.read() as tx:
-        rows = (await tx.execute("SELECT * FROM carrick_schema ORDER BY version")).all()
-    loaded = store.MIGRATIONS.load(tx.dialect)
-    assert [(row.component, row.version, row.name, row.checksum) for row in rows] == [
-        (each.component, each.version, each.name, each.checksum) for each in loaded
-    ]
-    assert all(row.applied_at for row in rows)

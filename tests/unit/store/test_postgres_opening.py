@@ -51,38 +51,6 @@ async def _tables(url: str, schema: str = "public") -> set[object]:
         return {row.t for row in rows.all()}
 
 
-async def test_opening_applies_what_is_due_once(tmp_path: Path, postgres_url: str) -> None:
-    """A second opening applies only the file that was added since."""
-    for added in ("m0001_a", "m0002_b"):
-        shop = _migrations(tmp_path / "sql", **{added: f"CREATE TABLE {added[-1]} (id INTEGER);"})
-        async with PostgresDatabase(postgres_url, migrations=[store.MIGRATIONS, shop]) as db:
-            done = await _column(db, "SELECT component || version FROM carrick_schema ORDER BY 1")
-    assert done == ["carrick.store1", "shop1", "shop2"]
-    assert {"a", "b", "carrick_inbox", "carrick_idempotency"} < await _tables(postgres_url)
-
-
-async def test_a_file_that_fails_leaves_nothing_of_its_component(tmp_path: Path, postgres_url: str) -> None:
-    """One transaction a component: what is due of it is applied wholly or not at all."""
-    bad = _migrations(tmp_path / "sql", m0001_a="CREATE TABLE a (id INTEGER);", m0002_b="CREATE TABLE b (id NONSENSE);")
-    with pytest.raises(asyncpg.UndefinedObjectError):
-        async with PostgresDatabase(postgres_url, migrations=[store.MIGRATIONS, bad]):
-            pytest.fail("opened")
-    assert await _tables(postgres_url) == {"carrick_schema", "carrick_inbox", "carrick_idempotency"}
-    good = _migrations(tmp_path / "sql", m0002_b="CREATE TABLE b (id INTEGER);")
-    async with PostgresDatabase(postgres_url, migrations=[good]):
-        assert {"a", "b"} < await _tables(postgres_url)
-
-
-async def test_a_changed_file_is_refused(tmp_path: Path, postgres_url: str) -> None:
-    """What was applied is not applied again in other words."""
-    async with PostgresDatabase(postgres_url, migrations=[_migrations(tmp_path / "sql", m0001_a="SELECT 1;")]):
-        pass
-    changed = _migrations(tmp_path / "sql", m0001_a="SELECT 2;")
-    with pytest.raises(ConfigurationError, match="0001_a was changed after it was applied"):
-        async with PostgresDatabase(postgres_url, migrations=[changed]):
-            pytest.fail("opened")
-
-
 async def test_a_file_of_functions_and_comments_is_applied(tmp_path: Path, postgres_url: str) -> None:
     """Statements end where PostgreSQL ends them: strings between dollars, bodies, nested comments."""
     async with PostgresDatabase(postgres_url, migrations=[_migrations(tmp_path / "sql", m0001_a=FUNCTION)]) as db:

@@ -3,7 +3,7 @@
 # ruff: noqa: PT012  # what raises is the end of a block, not one statement
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store.postgres import PostgresDatabase, PostgresTransaction
 from carrick.testing import PostgresServer
+from carrick.testing.contracts.cancelling import CancelledAt
 from tests.unit.testing.programs import until
 
 TABLES = ("CREATE TABLE orders (id INTEGER PRIMARY KEY)", "CREATE TABLE events (id INTEGER PRIMARY KEY)")
@@ -464,45 +465,17 @@ async def test_a_cancellation_during_the_commit_is_raised_after_it(db: PostgresD
     assert await _ids(db) == await _ids(db, "events") == committed == [1]
 
 
-class _CancelledAt:
-    """Awaits ``work`` and cancels the task when it waits for the ``number``-th time."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], number: int) -> None:
-        self._work = work
-        self._left = number
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        steps = self._work.__await__()
-        answer, error = None, None
-        while True:
-            try:
-                waited = steps.send(answer) if error is None else steps.throw(error)
-            except StopIteration:
-                return
-            self._left -= 1
-            task = asyncio.current_task()
-            if self._left == 0 and task is not None:
-                task.cancel()
-            answer, error = None, None
-            try:
-                answer = yield waited
-            except BaseException as thrown:  # noqa: BLE001  # it is thrown on
-                error = thrown
-
-
-@pytest.mark.parametrize("fresh", [True, False], ids=["fresh connection", "pooled connection"])
-async def test_cancelling_at_each_await_commits_all_or_nothing(db: PostgresDatabase, fresh: bool) -> None:
-    """At each place where a transaction waits: both rows and the action, or none; and the one connection is free."""
+async def test_cancelling_at_each_await_with_a_fresh_connection(db: PostgresDatabase) -> None:
+    """Where connecting is part of it too: both rows and the action, or none; and the one connection is free."""
     committed: list[int] = []
 
     async def write(number: int) -> None:
-        await _CancelledAt(_write(db, number, committed), number)
+        await CancelledAt(_write(db, number, committed), number)
 
     cancelled = 0
     for number in count(1):
-        if fresh:
-            assert db._pools is not None
-            await db._pools[0].expire_connections()
+        assert db._pools is not None
+        await db._pools[0].expire_connections()
         task = asyncio.create_task(write(number))
         async with asyncio.timeout(30):
             await asyncio.wait((task,))

@@ -37,32 +37,6 @@ async def closed() -> AsyncIterator[None]:
     await until_closed()
 
 
-async def test_opening_applies_what_is_due_once(tmp_path: Path) -> None:
-    """A second opening applies only the file that was added since."""
-    path = tmp_path / "shop.db"
-    folder = tmp_path / "sql"
-    first = _migrations(folder, m0001_first="CREATE TABLE first (id INTEGER);")
-    async with SqliteDatabase(path, migrations=[first]):
-        assert _tables(path) == {"carrick_schema", "first"}
-    second = _migrations(folder, m0002_second="CREATE TABLE second (id INTEGER); INSERT INTO first VALUES (1);")
-    for _ in range(2):
-        async with SqliteDatabase(path, migrations=[second]) as db, db.read() as tx:
-            assert len((await tx.execute("SELECT * FROM first")).all()) == 1
-            rows = (await tx.execute("SELECT component, version, name FROM carrick_schema ORDER BY version")).all()
-            assert rows == [("shop", 1, "first"), ("shop", 2, "second")]
-
-
-async def test_older_code_opens_a_newer_schema(tmp_path: Path) -> None:
-    """During a roll-out the old version still starts on what the new one has migrated."""
-    path = tmp_path / "shop.db"
-    new = _migrations(tmp_path / "new", m0001_a="CREATE TABLE a (id);", m0002_b="CREATE TABLE b (id);")
-    old = _migrations(tmp_path / "old", m0001_a="CREATE TABLE a (id);")
-    async with SqliteDatabase(path, migrations=[new]):
-        pass
-    async with SqliteDatabase(path, migrations=[old]):
-        assert _tables(path) == {"carrick_schema", "a", "b"}
-
-
 async def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     """A file that was edited after it was applied stops the start and names itself; no connection stays open."""
     path = tmp_path / "shop.db"

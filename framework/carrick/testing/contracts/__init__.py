@@ -1,0 +1,40 @@
+"""What every database must do, as tests that an adapter's author runs.
+
+Derive from :class:`StoreContract` and give it a place that is empty in each test::
+
+    class TestMyDatabase(StoreContract):
+        @pytest.fixture
+        def store_site(self, tmp_path: Path) -> StoreSite:
+            return MySite(tmp_path)
+
+Each part, :class:`TransactionContract` to :class:`OutboxContract`, can be had by itself. pytest-asyncio runs them in
+either of its modes.
+"""
+
+import pytest
+
+from carrick.testing.contracts.site import StoreDatabase, StoreSite
+
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("transactions", "idempotency", "inbox")))
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("migrations", "outbox")))
+
+from carrick.testing.contracts.idempotency import IdempotencyContract  # noqa: E402  # after pytest knows of it
+from carrick.testing.contracts.inbox import InboxContract  # noqa: E402
+from carrick.testing.contracts.migrations import MigrationContract  # noqa: E402
+from carrick.testing.contracts.outbox import OutboxContract  # noqa: E402
+from carrick.testing.contracts.transactions import TransactionContract  # noqa: E402
+
+__all__ = [
+    "IdempotencyContract",
+    "InboxContract",
+    "MigrationContract",
+    "OutboxContract",
+    "StoreContract",
+    "StoreDatabase",
+    "StoreSite",
+    "TransactionContract",
+]
+
+
+class StoreContract(TransactionContract, MigrationContract, IdempotencyContract, InboxContract, OutboxContract):
+    """Everything that carrick needs of a database."""
