@@ -67,7 +67,8 @@ _PENDING = _Statement(
                 AND (unordered OR NOT EXISTS (
                     SELECT 1 FROM carrick_outbox AS refused
                     WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
-                        AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq))
+                        AND refused.partition = event.partition AND refused.key = event.key
+                        AND refused.seq < event.seq))
             ORDER BY seq LIMIT :most
         ) AS batch
     ) AS measured
