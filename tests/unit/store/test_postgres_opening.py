@@ -4,7 +4,6 @@ import asyncio
 import logging
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from carrick import store

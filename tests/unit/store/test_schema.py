@@ -1,9 +1,6 @@
 """What is applied and what is due, without changing anything."""
 
-from pathlib import Path
-
 from carrick import store
-from carrick.store import Migrations
 from carrick.store.schema import steps, unapplied
 from tests.unit.store.places import AnyDatabase, Place
 

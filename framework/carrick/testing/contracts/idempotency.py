@@ -396,7 +396,7 @@ class IdempotencyContract(FrameworkTables):
     async def test_a_record_does_not_expire_under_its_claim(
         self, records: IdempotencyRecords, database: StoreDatabase
     ) -> None:
-        """An expiry that is shorter than a handler's work neither lets another execution begin nor a purge remove it."""
+        """An expiry shorter than a handler's work neither lets another execution begin nor a purge remove it."""
         quick = MethodSpec(
             service="carrick.testing.v1.Orders",
             name="Quick",
