@@ -58,6 +58,15 @@ def test_the_guide_to_calls_works_word_for_word(tmp_path: Path) -> None:
         pass
 
 
+def test_the_example_of_an_adapter_passes_the_suite(tmp_path: Path) -> None:
+    """What the page on databases makes is held to all that a database must satisfy, and is typed as it should be."""
+    folder = tmp_path / "adapter"
+    blocks = steps("docs/databases.md", {"/tmp/adapter": str(folder)})  # noqa: S108
+    assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
+    with followed(blocks[1:], folder, tmp_path):
+        run(f"mypy --strict --config-file {ROOT}/pyproject.toml plain_sqlite.py test_plain_sqlite.py", folder)
+
+
 _AROUND_THE_EXAMPLE = """
 syntax = "proto3";
 package orders.v1;

@@ -146,3 +146,16 @@ def test_a_component_needs_its_name(wrong: str, tmp_path: Path) -> None:
     """It is what its versions are recorded under."""
     done = _run("status", "--database", "a.db", "--migrations", wrong, folder=tmp_path)
     assert (done.returncode, "--migrations is COMPONENT=FOLDER" in done.stderr) == (2, True)
+
+
+def test_roles_are_printed_and_nothing_is_executed(tmp_path: Path) -> None:
+    """SQL for psql, without a database to connect to; a name or a level that makes no sense is refused."""
+    done = _run("roles", "--service", "orders", "--level", "schema", "--owner", "orders_owner", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'CREATE SCHEMA "orders";' in done.stdout
+    shared = _run("roles", "--service", "orders", "--level", "tables", "--shared", "shop", folder=tmp_path)
+    assert 'GRANT USAGE, CREATE ON SCHEMA "shop" TO "orders";' in shared.stdout
+    for wrong, said in ((("--service", "Orders", "--level", "schema"), "is no name"), (("--service", "a"), "--level")):
+        refused = _run("roles", *wrong, folder=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert said in refused.stderr

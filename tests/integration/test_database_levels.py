@@ -178,6 +178,24 @@ async def test_the_other_services_tables_are_denied(make: Make, level: Level) ->
                 assert (await tx.execute("SELECT count(*) FROM carrick_outbox")).scalar_one() == 1
 
 
+async def test_tables_that_another_has_in_the_shared_schema_are_not_taken_for_own(
+    make: Make, server: PostgresServer
+) -> None:
+    """A service that lives in the shared schema itself, as one application did, keeps its tables to itself too."""
+    orders = make("orders", "tables")
+    old = PostgresDatabase(
+        server.url_of(orders.url.rpartition("/")[2]), migrations=[store.MIGRATIONS, outbox.MIGRATIONS]
+    )
+    async with old as whole, orders.database() as database:
+        await _work(orders, database, 1)
+        async with database.read() as tx:
+            found = await tx.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'carrick_outbox' ORDER BY 1")
+            assert [row.schemaname for row in found.all()] == ["orders", "public"]
+        async with whole.read() as tx:
+            assert (await tx.execute("SELECT count(*) FROM carrick_outbox")).scalar_one() == 0
+        await _denied(database, "SELECT * FROM public.carrick_outbox")
+
+
 async def test_a_service_cannot_open_its_schema_to_another(make: Make) -> None:
     """The schema is the administrator's: a grant on a table leads nowhere without one on the schema."""
     async with _two(make, "schema") as ((orders, mine), (_, theirs)):

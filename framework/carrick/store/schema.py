@@ -16,7 +16,7 @@ State = Literal["applied", "due", "changed", "newer"]
 
 _EXISTS = Sql(
     sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'carrick_schema'",
-    postgresql="SELECT count(*) FROM (SELECT to_regclass('carrick_schema') AS found) AS looked WHERE found IS NOT NULL",
+    postgresql="SELECT count(*) FROM pg_tables WHERE tablename = 'carrick_schema' AND schemaname = current_schema()",
 )
 _ALL = "SELECT component, version, name, checksum, applied_at FROM carrick_schema ORDER BY version"
 
