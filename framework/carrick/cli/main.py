@@ -13,6 +13,7 @@ import carrick
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
 from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
 from carrick.cli.new import check_name, make_project
+from carrick.cli.outbox import outbox_commands
 from carrick.cli.target import load_app
 from carrick.errors import CarrickError, ConfigurationError
 
@@ -24,6 +25,7 @@ _cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_cli.add_typer(outbox_commands, name="outbox")
 
 
 def _show_version(asked: bool) -> None:

@@ -279,6 +279,9 @@ class PostgresDatabase:
                 raise
 
     async def _migrate(self) -> None:
+        if not self._migrations and self._schema is None:  # the schema is somebody else's
+            async with self.read():
+                return
         async with self._migrating() as tx:
             if self._schema is not None:
                 found = await tx.execute("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": self._schema})

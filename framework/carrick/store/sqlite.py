@@ -92,8 +92,9 @@ class SqliteTransaction(Transaction):
 class SqliteDatabase:
     """One SQLite file. Opens and closes as a context manager; opening applies the migrations that are due.
 
-    While the file can't be opened or is locked, opening waits up to ``startup_timeout`` seconds. A transaction waits
-    up to ``busy_timeout`` seconds for a writer in another process, and for its turn behind the writers of this one.
+    Without migrations it leaves the schema alone. While the file can't be opened or is locked, opening waits up to
+    ``startup_timeout`` seconds. A transaction waits up to ``busy_timeout`` seconds for a writer in another process, and
+    for its turn behind the writers of this one.
     Used from one event loop.
     """
 
@@ -201,6 +202,9 @@ class SqliteDatabase:
             )
 
     async def _migrate(self) -> None:
+        if not self._migrations:  # the schema is somebody else's
+            async with self.read():
+                return
         async with self.transaction() as tx:
             await tx.execute(_SCHEMA_TABLE)
         for known in self._migrations:

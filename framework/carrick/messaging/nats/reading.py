@@ -6,6 +6,7 @@ too, and have messages that the stream itself has lost.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -80,10 +81,8 @@ async def _many_after(
 
 
 async def _remove(jetstream: JetStreamContext, stream: str, consumer: str) -> None:
-    try:
+    with suppress(NatsError, TimeoutError):  # the server removes it by itself
         await jetstream.delete_consumer(stream, consumer)
-    except (NatsError, TimeoutError):  # the server removes it by itself
-        pass
 
 
 async def holding(jetstream: JetStreamContext, stream: str) -> Holding | None:
