@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from carrick.cli.outbox.options import AsJson, DatabaseUrl, outbox_at, quiet
-from carrick.errors import Code, OutboxError
+from carrick.errors import Code, ConfigurationError, OutboxError
 from carrick.outbox import quarantine
 from carrick.outbox.quarantine import QuarantinedEvent, Selection
 from carrick.store.transaction import Transaction
@@ -124,7 +124,7 @@ def retry(
 
     """
     selection = _selection(ids, everything=everything, subject=subject, reason=reason)
-    _change(database, selection, quarantine.retry, "to be published again", dry_run=dry_run, as_json=as_json)
+    _change(database, selection, quarantine.retry, "published by a relay", dry_run=dry_run, as_json=as_json)
 
 
 @quarantine_commands.command()
@@ -155,7 +155,7 @@ def drop(
 
 def _selection(ids: list[str] | None, *, everything: bool, subject: str | None, reason: str | None) -> Selection:
     if everything is bool(ids or subject is not None or reason is not None):
-        raise typer.BadParameter("say which events: ids, --subject or --reason; or --all, alone")
+        raise ConfigurationError("say which events: ids, --subject or --reason; or --all, alone")
     return Selection(ids=ids or (), subject=subject, reason=reason, everything=everything)
 
 
@@ -168,7 +168,7 @@ def _change(url: str, selection: Selection, change: Change, done: str, *, dry_ru
         return
     for subject, count in counts.items():
         typer.echo(f"{subject}  {count}")
-    typer.echo(f"{total} {'would be ' if dry_run else ''}{done}")
+    typer.echo(f"{total} {'would be' if dry_run else 'are'} {done}")
 
 
 async def _changed(url: str, selection: Selection, change: Change, *, writes: bool) -> Counter[str]:

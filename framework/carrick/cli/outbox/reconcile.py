@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from carrick.cli.outbox.options import AsJson, DatabaseUrl, NatsUrl, broker_at, outbox_at, quiet
+from carrick.errors import ConfigurationError
 from carrick.outbox.reconcile import Comparison, Lost, Progress, StreamComparison
 
 __all__ = ["reconcile"]
@@ -55,6 +56,8 @@ def reconcile(
 
     """
     quiet()
+    if since is not None and not since > 0:
+        raise ConfigurationError(f"--since must be above 0 seconds, not {since:g}")
     tell = partial(typer.echo, err=as_json)
     ask = not yes and sys.stdin.isatty()
     work = _reconcile(database, nats, Job(since, stream, force=force, change=not dry_run, ask=ask, tell=tell))
@@ -64,7 +67,7 @@ def reconcile(
         streams = [{**asdict(each), "missing": each.missing, "removed": each.removed} for each in found]
         typer.echo(json.dumps({"missing": missing, "restored": restored, "streams": streams}, indent=2))
     elif not dry_run:
-        typer.echo(f"{restored} to be published again")
+        typer.echo(f"{restored} are published again, as soon as a relay runs")
     raise typer.Exit(3 if dry_run and missing else 0)
 
 

@@ -148,9 +148,9 @@ class NatsBroker:
 
     async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
         """Ask the stream's leader, and read with a consumer of headers in between."""
-        jetstream = self._jetstream()
+        client = self._connected()
         with vendor_errors(f"messages of {subject} after {sequence}"):
-            return await stored_after(jetstream, stream, subject, sequence, most, self._publish_timeout)
+            return await stored_after(client, stream, subject, sequence, most, self._publish_timeout)
 
     async def holding(self, stream: str) -> Holding | None:
         """Ask for the stream's configuration and state."""

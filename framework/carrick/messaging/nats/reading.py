@@ -5,9 +5,13 @@ may lag behind the leader, so it can only shorten the way. Direct gets would be 
 too, and have messages that the stream itself has lost.
 """
 
+import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, Header, RetentionPolicy
@@ -23,9 +27,10 @@ _INACTIVE = 30.0
 
 
 async def stored_after(
-    jetstream: JetStreamContext, stream: str, subject: str, sequence: int, most: int, timeout: float
+    client: Client, stream: str, subject: str, sequence: int, most: int, timeout: float
 ) -> Sequence[Stored]:
     """Return the first ``most`` messages of a subject after a sequence. Raises nats-py's errors."""
+    jetstream = client.jetstream()
     found: list[Stored] = []
     one_by_one = False
     while len(found) < most:
@@ -36,7 +41,7 @@ async def stored_after(
         sequence = message.seq or 0
         found.append(Stored(sequence, (message.headers or {}).get(Header.MSG_ID.value, "")))
         if _FEW <= len(found) < most and not one_by_one:
-            more = await _many_after(jetstream, stream, subject, sequence, most - len(found), timeout)
+            more = await _many_after(client, stream, subject, sequence, most - len(found), timeout)
             one_by_one = not more
             found += more
             sequence = found[-1].sequence
@@ -44,9 +49,10 @@ async def stored_after(
 
 
 async def _many_after(
-    jetstream: JetStreamContext, stream: str, subject: str, sequence: int, most: int, timeout: float
+    client: Client, stream: str, subject: str, sequence: int, most: int, timeout: float
 ) -> list[Stored]:
     """Read on with a consumer, as far as that comes: its word is not the last."""
+    jetstream = client.jetstream()
     config = ConsumerConfig(
         name=f"carrick-{unique_id()}",
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -63,21 +69,40 @@ async def _many_after(
     except APIError:  # no more consumers are allowed here
         return []
     try:
-        subscription = await jetstream.pull_subscribe_bind(consumer=made.name, stream=stream)
-        try:
-            count = min(most, made.num_pending or 0)
-            messages = await subscription.fetch(count, timeout=timeout) if count else []
-        finally:
-            await subscription.unsubscribe()
+        return await _next(client, stream, made.name, min(most, made.num_pending or 0), timeout)
     finally:
         await _remove(jetstream, stream, made.name)
+
+
+async def _next(client: Client, stream: str, consumer: str, count: int, timeout: float) -> list[Stored]:
+    """Take a consumer's next messages, all in one request; nats-py's ``fetch`` waits for each of them by itself."""
     found: list[Stored] = []
-    for number, message in enumerate(messages, start=1):
+    ended = asyncio.Event()
+
+    async def received(message: Msg) -> None:
+        headers = message.headers or {}
+        if not message.reply or "Status" in headers:  # there are no more
+            return ended.set()
         place = message.metadata.sequence
-        if place.consumer != number:  # one got lost on the way
-            break
-        found.append(Stored(place.stream, (message.headers or {}).get(Header.MSG_ID.value, "")))
-    return found
+        if place.consumer != len(found) + 1:  # one got lost on the way
+            return ended.set()
+        found.append(Stored(place.stream, headers.get(Header.MSG_ID.value, "")))
+        if len(found) == count:
+            ended.set()
+        return None
+
+    if count:
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox, cb=received)
+        try:
+            request = json.dumps({"batch": count, "no_wait": True}).encode()
+            await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, reply=inbox)
+            async with asyncio.timeout(timeout):
+                await ended.wait()
+        finally:
+            with suppress(NatsError):  # gone with its connection
+                await subscription.unsubscribe()
+    return found[:count]
 
 
 async def _remove(jetstream: JetStreamContext, stream: str, consumer: str) -> None:
