@@ -8,19 +8,20 @@ is touched, so that neither a relay nor another comparison is in the way.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from carrick.errors import ConfigurationError
-from carrick.messaging.contract import MAX_BATCH, Broker, Holding
+from carrick.messaging.contract import Broker, Holding
 from carrick.outbox import table
 from carrick.store.transaction import Database
 
 __all__ = ["Comparison", "Lost", "Progress", "StreamComparison", "SubjectComparison"]
 
 _PAGE = 1000
+_READ = 10_000  # ids read of a stream at a time
 _CACHE_KIB = 16_384
 
 
@@ -160,11 +161,11 @@ class Comparison:
         if holding is not None and holding.messages:
             for subject in subjects:
                 read = await self._read(stream, subject, read)
-        results = {subject: SubjectComparison(stream=stream, subject=subject) for subject in subjects}
+        tallies = {subject: _Tally() for subject in subjects}
         limits = _Limits(holding, until)
         done = last = 0
         while rows := await self._page(stream, after=after, until=until, seq=last):
-            self._look_for(rows, results, limits)
+            self._look_for(rows, tallies, limits)
             last = rows[-1].seq
             done += len(rows)
             self._progress(Progress(stream=stream, doing="events looked for", done=done))
@@ -172,18 +173,18 @@ class Comparison:
             stream=stream,
             there=holding is not None,
             removes=limits.words,
-            subjects=tuple(results[subject] for subject in sorted(results)),
+            subjects=tuple(tallies[subject].result(stream, subject) for subject in sorted(tallies)),
         )
 
     async def _read(self, stream: str, subject: str, read: int) -> int:
         """Note the ids of a subject's messages."""
         sequence = 0
-        while stored := await self._broker.stored_after(stream, subject, sequence, MAX_BATCH):
+        while stored := await self._broker.stored_after(stream, subject, sequence, _READ):
             self._notes.add_ids(each.id for each in stored)
             sequence = stored[-1].sequence
             read += len(stored)
             self._progress(Progress(stream=stream, doing="messages read", done=read))
-            if len(stored) < MAX_BATCH:
+            if len(stored) < _READ:
                 break
         return read
 
@@ -191,22 +192,51 @@ class Comparison:
         async with self._database.read() as tx:
             return await table.published_after(tx, stream, after=after, until=until, seq=seq, most=_PAGE)
 
-    def _look_for(self, rows: Sequence[Any], results: dict[str, SubjectComparison], limits: "_Limits") -> None:
-        there = self._notes.stored(row.id for row in rows)
+    def _look_for(self, rows: Sequence[Any], tallies: Mapping[str, "_Tally"], limits: "_Limits") -> None:
+        there = self._notes.stored([row.id for row in rows])
+        lost = []
         for row in rows:
-            result = results.get(row.subject)
-            if result is None:  # marked with an earlier time than that of the first look
+            tally = tallies.get(row.subject)
+            if tally is None:  # marked with an earlier time than that of the first look
                 continue
-            result = replace(result, published=result.published + 1)
+            tally.published += 1
             if row.id in there:
                 limits.found(row)
             elif limits.removed(row) and not self._force:
-                result = replace(result, removed=result.removed + 1)
+                tally.removed += 1
             else:
-                lost = Lost(id=row.id, published_at=row.published_at)
-                result = replace(result, missing=result.missing + 1, first=result.first or lost, last=lost)
-                self._notes.add_lost(row)
-            results[row.subject] = result
+                tally.lose(Lost(id=row.id, published_at=row.published_at))
+                lost.append(row)
+        self._notes.add_lost(lost)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was found of one subject so far."""
+
+    published: int = 0
+    missing: int = 0
+    removed: int = 0
+    first: Lost | None = None
+    last: Lost | None = None
+
+    def lose(self, lost: Lost) -> None:
+        """Count an event that is missing."""
+        self.missing += 1
+        self.first = self.first or lost
+        self.last = lost
+
+    def result(self, stream: str, subject: str) -> SubjectComparison:
+        """Return all of it."""
+        return SubjectComparison(
+            stream=stream,
+            subject=subject,
+            published=self.published,
+            missing=self.missing,
+            removed=self.removed,
+            first=self.first,
+            last=self.last,
+        )
 
 
 class _Limits:
@@ -272,15 +302,21 @@ class _Notes:
         self._file.executemany("INSERT OR IGNORE INTO stored VALUES (?)", ((each,) for each in ids))
         self._file.execute("COMMIT")
 
-    def stored(self, ids: Iterator[str]) -> set[str]:
+    def stored(self, ids: Sequence[str]) -> set[str]:
         """Return which of some ids are in the stream."""
         find = "SELECT 1 FROM stored WHERE id = ?"
         return {each for each in ids if self._file.execute(find, (each,)).fetchone()}
 
-    def add_lost(self, row: Any) -> None:
-        """Note an event that the stream has lost; its subject's place is not to be relied on."""
-        self._file.execute("INSERT OR IGNORE INTO lost VALUES (?, ?, ?)", (row.stream, row.partition, row.seq))
-        self.add_unsure(row.stream, row.subject)
+    def add_lost(self, rows: Sequence[Any]) -> None:
+        """Note events that the stream has lost; their subjects' places are not to be relied on."""
+        self._file.execute("BEGIN")
+        self._file.executemany(
+            "INSERT OR IGNORE INTO lost VALUES (?, ?, ?)", ((row.stream, row.partition, row.seq) for row in rows)
+        )
+        self._file.executemany(
+            "INSERT OR IGNORE INTO unsure VALUES (?, ?)", {(row.stream, row.subject) for row in rows}
+        )
+        self._file.execute("COMMIT")
 
     def add_unsure(self, stream: str, subject: str) -> None:
         """Note a subject whose place in the stream is not what is known of it."""

@@ -152,7 +152,8 @@ _PUBLISHED_SUBJECTS = _Statement(
 _PUBLISHED_AFTER = _Statement(
     """
     SELECT seq, id, stream, subject, partition, published_at FROM carrick_outbox
-    WHERE stream = :stream AND seq > :seq AND published_at > :after AND published_at <= :until AND refusal IS NULL
+    WHERE stream = :stream AND seq > :seq AND refusal IS NULL
+        AND published_at + 0 > :after AND published_at + 0 <= :until  -- by seq, not by the index of published_at
     ORDER BY seq LIMIT :most
     """
 )

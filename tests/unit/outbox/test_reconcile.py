@@ -6,7 +6,7 @@ import pytest
 
 from carrick.errors import ConfigurationError
 from carrick.messaging import Holding, Message
-from carrick.outbox import Relay, RelayOptions, table
+from carrick.outbox import Relay, RelayOptions, reconcile, table
 from carrick.outbox.reconcile import Comparison, Progress, StreamComparison
 from carrick.store.transaction import Database
 from carrick.testing import MemoryBroker, settle
@@ -236,8 +236,9 @@ async def test_places_that_are_ahead_of_the_stream_are_forgotten(either: AnyData
     assert len(ids) == 3
 
 
-async def test_many_are_read_in_pages(either: AnyDatabase) -> None:
+async def test_many_are_read_in_pages(either: AnyDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a batch of one subject, with word of how far it is."""
+    monkeypatch.setattr(reconcile, "_READ", 1000)
     broker = Forgetful()
     async with either.transaction() as tx:
         for number in range(2500):

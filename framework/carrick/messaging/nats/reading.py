@@ -97,8 +97,14 @@ async def _next(client: Client, stream: str, consumer: str, count: int, timeout:
         try:
             request = json.dumps({"batch": count, "no_wait": True}).encode()
             await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, reply=inbox)
-            async with asyncio.timeout(timeout):
-                await ended.wait()
+            while not ended.is_set():
+                before = len(found)
+                try:
+                    async with asyncio.timeout(timeout):
+                        await ended.wait()
+                except TimeoutError:
+                    if len(found) == before:
+                        raise
         finally:
             with suppress(NatsError):  # gone with its connection
                 await subscription.unsubscribe()
