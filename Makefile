@@ -8,8 +8,8 @@ PEERS  := build/bench-peers/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen
-.PHONY: bench-rpc bench-policies bench-codegen bench-import wheel lock clean
+.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen torture-outbox
+.PHONY: bench-rpc bench-policies bench-codegen bench-import bench-outbox-writing wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -69,6 +69,9 @@ real-protos: $(READY) $(REAL) ## generate for contracts of others, and count wha
 torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
 	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
 
+torture-outbox: $(READY) ## 100,000 events while writers, relays and servers are killed and frozen; then compare
+	CARRICK_STORM_EVENTS=100000 $(BIN)/python -m pytest -s tests/acceptance/test_relay_storm.py $(ARGS)
+
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)
 
@@ -80,6 +83,9 @@ bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 
 bench-import: $(READY) ## import time of clients, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.imports $(ARGS)
+
+bench-outbox-writing: $(READY) ## what writing an event adds to a PostgreSQL transaction, and batches
+	@$(BIN)/python -m tests.bench.outbox_writing $(ARGS)
 
 wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

@@ -30,6 +30,8 @@ class EventSpec(Generic[Event]):
     key: str
     """Name of the field whose value keeps events in order."""
     message: type[Event]
+    unordered: bool = False
+    """Whether later events of a key may pass one that the broker refuses."""
     description: str = ""
     """The first paragraph of the contract's comment."""
     source: str = ""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -37,8 +38,13 @@ class Loop:
         """True once a stop was asked for: a long step should then come to its end."""
 
     def wake(self) -> None:
-        """Start the next step now. From the loop's own event loop only."""
-        self._wake.set()
+        """Start the next step now. From any thread."""
+        task = self._task
+        if task is None or task.get_loop() is asyncio._get_running_loop():
+            self._wake.set()
+            return
+        with suppress(RuntimeError):  # its event loop is closed
+            task.get_loop().call_soon_threadsafe(self._wake.set)
 
     async def start(self) -> None:
         """Begin, outside of any call that is being handled."""

@@ -89,7 +89,10 @@ class FallbackUsed(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallShed(Observation):
-    """A server turned a call away: for ``limit``, ``queue``, ``queue_time`` or ``loop_lag``."""
+    """A server turned a call away.
+
+    For ``limit``, ``queue``, ``queue_time``, ``loop_lag``, ``backlog_depth`` or ``backlog_age``.
+    """
 
     method: str
     priority: str

@@ -13,6 +13,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from carrick import outbox
+from carrick.errors import StoreError
 from carrick.event import EventSpec
 from carrick.messaging.nats import NatsBroker
 from carrick.observe import ignore
@@ -61,6 +62,9 @@ async def write(database: AnyDatabase, count: int, keys: int = 20) -> None:
                     raise KeyError
         except KeyError:
             continue
+        except StoreError:  # a server that is killed meanwhile may have committed
+            await asyncio.sleep(0.1)
+            continue
         done += size
 
 
@@ -95,7 +99,7 @@ async def _relay(where: str, url: str) -> None:
 async def _write(where: str, count: str) -> None:
     async with database_at(where) as database:
         print("ready", flush=True)
-        await write(database, int(count), keys=200)
+        await write(database, int(count), keys=1000)
 
 
 def _arm(moment: str, number: int, what: signal.Signals) -> None:

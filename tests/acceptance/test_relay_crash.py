@@ -20,7 +20,7 @@ from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
 from tests.unit.testing.programs import Program, program, until
 
-OPTIONS = RelayOptions(poll=0.02, backoff=0.1, batch=50)
+OPTIONS = RelayOptions(poll=0.02, backoff=0.1, batch=50, lease=1.5)
 ME = "tests.acceptance.test_relay_crash"
 
 

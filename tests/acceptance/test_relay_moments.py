@@ -6,7 +6,6 @@ The stream forgets ids after a tenth of a second, as after an outage longer than
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -24,15 +23,22 @@ ME = "tests.acceptance.relays"
 FORGETS_IDS_AFTER = 0.1
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return where the outbox is: each database in turn."""
-    return str(tmp_path / "outbox.db") if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+@pytest.fixture(params=[("sqlite", "one by one"), ("postgresql", "in batches")], ids=" ".join)
+def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Return which database, and how the stream takes events: what is between the two does not depend on either."""
+    kind: tuple[str, str] = request.param
+    return kind
 
 
-@pytest.fixture(params=["atomic", "one by one"])
-async def url(request: pytest.FixtureRequest, nats_server: NatsServer) -> AsyncIterator[str]:
-    """Return a server with a stream that hardly remembers ids, and takes batches or does not."""
+@pytest.fixture
+def where(kind: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where the outbox is."""
+    return str(tmp_path / "outbox.db") if kind[0] == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def url(kind: tuple[str, str], nats_server: NatsServer) -> str:
+    """Return a server with a stream that hardly remembers ids."""
     client = await nats.connect(nats_server.url)
     await client.jetstream().add_stream(
         StreamConfig(
@@ -40,11 +46,11 @@ async def url(request: pytest.FixtureRequest, nats_server: NatsServer) -> AsyncI
             subjects=["orders.>"],
             storage=StorageType.FILE,
             duplicate_window=FORGETS_IDS_AFTER,
-            allow_atomic=request.param == "atomic",
+            allow_atomic=kind[1] == "in batches",
         )
     )
-    yield nats_server.url
     await client.close()
+    return nats_server.url
 
 
 async def _ended(process: Program) -> None:

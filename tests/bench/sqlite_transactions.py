@@ -132,7 +132,10 @@ async def measure(rounds: int, seconds: float) -> tuple[list[dict[str, object]],
         for case in CASES if number % 2 else reversed(list(CASES)):
             with tempfile.TemporaryDirectory(dir=_SCRATCH) as folder:
                 samples[case].append(await CASES[case](Path(folder) / "bench.db", seconds))
-    rows = [row(f"sqlite_{case}", "transactions", "1/s", values) for case, values in samples.items()]
+    rows = [
+        row(case if case == PLAIN else f"sqlite_{case}", "transactions", "1/s", values)
+        for case, values in samples.items()
+    ]
     ratios = {
         name: round(statistics.median(a / b for a, b in zip(samples[one], samples[other], strict=True)), 3)
         for name, (one, other) in RATIOS.items()

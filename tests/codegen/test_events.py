@@ -153,3 +153,13 @@ def test_events_of_a_deprecated_file_are_deprecated(tmp_path: Path) -> None:
     text = generate(compile_files(tmp_path, orders=f"option deprecated = true;\n{event}")).file[0].content
     assert "deprecated=True" in text
     assert '@deprecated("acme.v1.M is deprecated by its contract")\ndef on_m(' in text
+
+
+def test_an_event_without_an_order_says_so(tmp_path: Path) -> None:
+    """In its specification, for the outbox, and in its publisher's words."""
+    body = PLACED % 'subject: "orders.placed.v1" key: "order_id" unordered: true'
+    text = generate(compile_files(tmp_path, orders=body)).file[0].content
+    assert "unordered=True" in text
+    assert "Published to ``orders.placed.v1``, in any order, if and only if" in text
+    ordered = generate(compile_files(tmp_path, orders=body.replace("true", "false"))).file[0].content
+    assert "unordered" not in ordered

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from carrick import MethodSpec, outbox, store
+from carrick import MethodPolicy, MethodSpec, outbox, store
 from carrick.outbox import Outbox
 from carrick.rpc import Channel, Server, Servicer
 from carrick.store import IdempotencyRecords, Migrations
@@ -87,7 +87,8 @@ async def open_shop(folder: Path) -> AsyncIterator[Shop]:
 
         async def channel(servicer: Servicer, claims: SqliteDatabase) -> Channel:
             server = await parts.enter_async_context(Server(servicer, claims=IdempotencyRecords(claims)))
-            return await parts.enter_async_context(Channel(server.address))
+            patient = MethodPolicy(timeout=30.0)  # what is tested is what comes out, on a busy machine too
+            return await parts.enter_async_context(Channel(server.address, policy=patient))
 
         orders, inventory = await database(ORDERS), await database(INVENTORY)
         payments, notifications = await database(PAYMENTS), await database(NOTIFICATIONS)

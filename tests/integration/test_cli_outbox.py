@@ -167,11 +167,14 @@ async def test_errors_are_one_line(site: Site, tmp_path: Path) -> None:
     """They say what to do, and show no password."""
     away = "postgresql://me:secret@127.0.0.1:1/shop"
     cases = {
-        ("status", "--database", "mysql://me:secret@db/shop"): (2, "carrick: give the database as sqlite:orders.db, "),
+        ("status", "--database", "mysql://me:secret@db/shop"): (
+            2,
+            "carrick: give the database as sqlite:///orders.db, ",
+        ),
         ("status", "--database", "sqlite:///none.db"): (2, "carrick: there is no file none.db; an absolute path "),
         ("status", "--database", f"sqlite:{tmp_path}/none.db"): (2, f"carrick: there is no file {tmp_path}/none.db"),
-        ("status", "--database", "sqlite://host/none.db"): (2, "carrick: write sqlite:orders.db"),
-        ("status", "--database", away): (1, "carrick: postgresql://127.0.0.1:1/shop was not available for 5 s: "),
+        ("status", "--database", "sqlite://host/none.db"): (2, "carrick: give the database as "),
+        ("status", "--database", away): (1, "carrick: postgresql://127.0.0.1:1/shop: "),
         ("reconcile", "--nats", "nats://me:secret@127.0.0.1:1"): (1, "carrick: no NATS server at 127.0.0.1:1 within"),
         ("reconcile", "--nats", "127.0.0.1"): (2, "carrick: the NATS URL must look like nats://"),
         ("reconcile", "--nats", "nats://127.0.0.1:1", "--since", "0"): (2, "carrick: --since must be above 0"),

@@ -334,3 +334,26 @@ async def test_reading_ids_leaves_no_consumers(nats_url: str) -> None:
         assert await jetstream.consumers_info(name) == []
         await broker.consume(name, "other", [f"{name}.>"], ack_wait=1.0, max_in_flight=1)
         assert [each.id for each in await broker.stored_after(name, f"{name}.a", 0, 100)] == expected
+
+
+@pytest.mark.parametrize("count", [1, 60])
+async def test_a_subject_that_the_user_must_not_publish_to_is_refused(tmp_path: Path, count: int) -> None:
+    """At once and for good; the server only says so on the connection. Others can be published to."""
+    denied = (
+        'authorization { users: [ {user: a, password: b, permissions: { publish: { deny: "orders.secret.>" } } } ] }'
+    )
+    with NatsServer(tmp_path, config=denied) as server:
+        url = server.url.replace("nats://", "nats://a:b@")
+        async with NatsBroker(url, name="t", publish_timeout=30.0) as broker:
+            await broker.ensure_stream("ORDERS", ["orders.>"])
+            for branch in ("secret", "open"):
+                subject = f"orders.{branch}.p00"
+                messages = [
+                    Message(stream="ORDERS", subject=subject, id=f"{branch}{each}", data=b"") for each in range(count)
+                ]
+                if branch == "secret":
+                    with pytest.raises(MessagingError, match="does not let this user publish") as raised:
+                        await broker.append(messages, {subject: 0})
+                    assert raised.value.code is Code.PERMISSION_DENIED
+                else:
+                    assert await broker.append(messages, {subject: 0}) == {subject: count}

@@ -1,7 +1,15 @@
 """What users write must be typed: this file is checked, not run."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from typing import assert_type
+from datetime import UTC, datetime
+from typing import Any, assert_type
+
+import aiosqlite
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
 from carrick import CarrickError, Context, EventRoute, MethodKind, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
 from carrick.messaging import GuardedBroker, Subscriber
@@ -9,12 +17,14 @@ from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox, Relay
 from carrick.resource import Resource
 from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, Server, UnaryCall
-from carrick.store import Database, GuardedDatabase, Sql, Transaction
+from carrick.store import Database, GuardedDatabase, Sql, SyncTransaction, Transaction
 from carrick.store.postgres import PostgresDatabase, PostgresTransaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import (
     GET_ORDER,
+    ORDER_PLACED,
     OrdersBlockingClient,
+    OrdersBlockingEvents,
     OrdersClient,
     OrdersEvents,
     OrdersServicer,
@@ -45,6 +55,53 @@ async def client(channel: Channel) -> None:
     assert_type(bound, UnaryCall[GetOrderRequest, GetOrderResponse])
 
 
+async def connections(
+    events: OrdersEvents,
+    blocking: OrdersBlockingEvents,
+    asyncpg_connection: Any,
+    alchemy: tuple[AsyncConnection, AsyncSession],
+    alchemy_sync: tuple[Connection, Session],
+    psycopg_connections: tuple[psycopg.AsyncConnection, psycopg.Connection],
+    sqlite: tuple[aiosqlite.Connection, sqlite3.Connection],
+    tx: Transaction,
+    sync_tx: SyncTransaction,
+) -> None:
+    """Events are written on asynchronous connections with one class, on others with the other."""
+    event = OrderPlaced()
+    await events.order_placed(tx, event)
+    await events.order_placed(asyncpg_connection, event)
+    await events.order_placed(alchemy[0], event)
+    await events.order_placed(alchemy[1], event)
+    await events.order_placed(psycopg_connections[0], event)
+    await events.order_placed(sqlite[0], event)
+    blocking.order_placed(sync_tx, event)
+    blocking.order_placed(alchemy_sync[0], event)
+    blocking.order_placed(alchemy_sync[1], event)
+    blocking.order_placed(psycopg_connections[1], event)
+    blocking.order_placed(sqlite[1], event)
+    await events.order_placed(sync_tx, event)  # type: ignore[arg-type]  # not asynchronous
+    await events.order_placed(alchemy_sync[0], event)  # type: ignore[arg-type]  # not asynchronous
+    await events.order_placed(alchemy_sync[1], event)  # type: ignore[arg-type]  # not asynchronous
+    await events.order_placed(psycopg_connections[1], event)  # type: ignore[arg-type]  # not asynchronous
+    await events.order_placed(sqlite[1], event)  # type: ignore[arg-type]  # not asynchronous
+    await events.order_placed("tx", event)  # type: ignore[arg-type]  # no transaction
+    blocking.order_placed(tx, event)  # type: ignore[arg-type]  # asynchronous
+    blocking.order_placed(alchemy[0], event)  # type: ignore[arg-type]  # asynchronous
+    blocking.order_placed(alchemy[1], event)  # type: ignore[arg-type]  # asynchronous
+    blocking.order_placed(psycopg_connections[0], event)  # type: ignore[arg-type]  # asynchronous
+    blocking.order_placed(sqlite[0], event)  # type: ignore[arg-type]  # asynchronous
+    blocking.order_placed("tx", event)  # type: ignore[arg-type]  # no transaction
+    outbox = Outbox("orders")
+    assert_type(await outbox.write(tx, ORDER_PLACED, event, delay=1.0, expires_in=2.0), str)
+    assert_type(await outbox.write_all(tx, [(ORDER_PLACED, event)], at=datetime.now(UTC)), list[str])
+    assert_type(outbox.write_sync(sync_tx, ORDER_PLACED, event), str)
+
+
+def count(tx: SyncTransaction) -> int:
+    """Return what ``run`` returns."""
+    return tx.execute("SELECT 1").rowcount
+
+
 async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     """A guard keeps the types of what it guards."""
 
@@ -56,6 +113,9 @@ async def resources(database: SqliteDatabase, broker: MemoryBroker) -> None:
     await bank.call(ask, 1, "a")  # type: ignore[arg-type]  # the other way round
     async with GuardedDatabase(database, bank).transaction() as tx:
         assert_type(tx, Transaction)
+    assert_type(await database.run(count), int)
+    assert_type(await GuardedDatabase(database, bank).run(count), int)
+    await database.run("SELECT 1")  # type: ignore[arg-type]  # no function
     Relay(GuardedDatabase(database, bank), GuardedBroker(broker, bank))
     Server(resources=[bank])
 

@@ -224,3 +224,27 @@ async def test_a_step_that_never_waits_does_not_hold_up_the_event_loop() -> None
         for _ in range(5):
             await asyncio.sleep(0)
     assert 1 < steps < 100
+
+
+async def test_any_thread_may_wake_it() -> None:
+    """A commit in a thread ends the rest at once; after the stop, and with its event loop gone, a wake does nothing."""
+    steps = _Steps()
+    loop = Loop("test", steps)
+    await asyncio.to_thread(loop.wake)
+    async with loop:
+        await steps.done()
+        for _ in range(3):
+            await asyncio.to_thread(loop.wake)
+            await steps.done()
+    await asyncio.to_thread(loop.wake)
+
+
+def test_a_wake_after_its_event_loop_is_closed_does_nothing() -> None:
+    """A thread may commit while the process stops."""
+
+    async def start() -> Loop:
+        loop = Loop("test", _Steps())
+        await loop.start()
+        return loop
+
+    asyncio.run(start()).wake()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import carrick
+from carrick.cli.db import db
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
 from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
 from carrick.cli.new import check_name, make_project
@@ -25,6 +26,7 @@ _cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_cli.add_typer(db, name="db")
 _cli.add_typer(outbox_commands, name="outbox")
 
 

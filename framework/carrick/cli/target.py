@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from carrick.app import App
 from carrick.errors import ConfigurationError
 
-__all__ = ["load_app"]
+__all__ = ["extras_named", "load_app"]
 
-_EXTRAS = {"aiosqlite": "sqlite", "nats": "nats", "opentelemetry": "telemetry", "sqlalchemy": "sqlite"}
+_EXTRAS = {
+    "aiosqlite": "sqlite",
+    "asyncpg": "postgres",
+    "nats": "nats",
+    "opentelemetry": "telemetry",
+    "sqlalchemy": "sqlite",
+}
 
 
 def load_app(name: str) -> App:
@@ -23,7 +29,7 @@ def load_app(name: str) -> App:
         module_name, function_name = f"{name}.app", "app"
     if not _exists(module_name):
         raise ConfigurationError(f"there is no module {module_name}; run the command in the folder that holds it")
-    with _extras_named(module_name):
+    with extras_named(module_name):
         make = getattr(importlib.import_module(module_name), function_name, None)
         if not callable(make):
             raise ConfigurationError(f"{module_name} has no function {function_name}()")
@@ -34,8 +40,8 @@ def load_app(name: str) -> App:
 
 
 @contextmanager
-def _extras_named(module_name: str) -> Iterator[None]:
-    """Say which extra was left out when a module that comes with one is missing."""
+def extras_named(user: str) -> Iterator[None]:
+    """Say which extra was left out when a module is missing that comes with one, and is needed by ``user``."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -43,7 +49,7 @@ def _extras_named(module_name: str) -> Iterator[None]:
         if extra is None:
             raise
         raise ConfigurationError(
-            f'{module_name} needs {error.name}, which is not installed; run: pip install "carrick[{extra}]"'
+            f'{user} needs {error.name}, which is not installed; run: pip install "carrick[{extra}]"'
         ) from error
 
 

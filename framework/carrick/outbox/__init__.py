@@ -8,11 +8,17 @@ from carrick.outbox.writer import Outbox
 from carrick.store.migrations import Migrations
 
 if TYPE_CHECKING:
+    from carrick.outbox.backlog import Backlog
     from carrick.outbox.relay import Relay, RelayOptions
 else:
-    __getattr__ = on_demand(__name__, Relay="carrick.outbox.relay", RelayOptions="carrick.outbox.relay")
+    __getattr__ = on_demand(
+        __name__,
+        Backlog="carrick.outbox.backlog",
+        Relay="carrick.outbox.relay",
+        RelayOptions="carrick.outbox.relay",
+    )
 
 MIGRATIONS = Migrations("carrick.outbox", Path(__file__).parent / "sql")
 """The outbox table."""
 
-__all__ = ["MIGRATIONS", "Outbox", "Relay", "RelayOptions"]
+__all__ = ["MIGRATIONS", "Backlog", "Outbox", "Relay", "RelayOptions"]

@@ -152,7 +152,7 @@ class Publishing:
         """Find out which of the rows the broker refuses, and put those aside; the later ones of their keys wait."""
         settled, refused = 0, set[tuple[int, str]]()
         for row in rows:
-            if (row.partition, row.key) in refused:
+            if (row.partition, row.key) in refused and not row.unordered:
                 continue
             if row.expired:
                 settled += await self._mark(stream, [], [row], {})
@@ -162,7 +162,8 @@ class Publishing:
             except MessagingError as error:
                 if error.code not in REFUSALS:
                     raise
-                refused.add((row.partition, row.key))
+                if not row.unordered:
+                    refused.add((row.partition, row.key))
                 settled += await self._quarantine(row, error.message)
             else:
                 settled += await self._mark(stream, [row], [], last)

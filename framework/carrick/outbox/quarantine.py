@@ -20,6 +20,7 @@ _LIST = Sql.template(
         {{now}} - created_at AS age, {{now}} - refused_at AS refused_for,
         (SELECT count(*) FROM carrick_outbox AS later
             WHERE later.published_at IS NULL AND later.refused_at IS NULL AND later.due_at IS NULL
+                AND NOT later.unordered AND NOT event.unordered
                 AND later.partition = event.partition AND later.key = event.key AND later.seq > event.seq) AS behind
     FROM carrick_outbox AS event WHERE {_IS_REFUSED}
     """  # noqa: S608  # constants of this module

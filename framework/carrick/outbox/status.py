@@ -23,9 +23,9 @@ _COUNTS = Sql.template(
     SELECT
         (SELECT count(*) FROM carrick_outbox WHERE due_at IS NOT NULL AND published_at IS NULL) AS waiting,
         (SELECT count(*) FROM carrick_outbox WHERE {_IS_REFUSED}) AS quarantined,
-        (SELECT count(*) FROM carrick_outbox AS event WHERE {_IS_PENDING} AND EXISTS (
+        (SELECT count(*) FROM carrick_outbox AS event WHERE {_IS_PENDING} AND NOT unordered AND EXISTS (
             SELECT 1 FROM carrick_outbox AS refused
-            WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL
+            WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
                 AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq)
         ) AS blocked,
         (SELECT count(*) FROM carrick_outbox WHERE published_at IS NOT NULL AND refusal IS NULL) AS published,

@@ -12,6 +12,7 @@ from carrick.store.transaction import Result, Transaction
 
 __all__ = [
     "all_positions",
+    "backlog",
     "beat",
     "clock",
     "due_in",
@@ -61,7 +62,7 @@ class _Statement:
 
 _PENDING = _Statement(
     """
-    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers,
+    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers, unordered,
         CASE WHEN expires_at <= {now} THEN 1 ELSE 0 END AS expired
     FROM (
         SELECT batch.*, sum(length(payload)) OVER (ORDER BY seq) - length(payload) AS bytes_before
@@ -69,10 +70,11 @@ _PENDING = _Statement(
             SELECT * FROM carrick_outbox AS event
             WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL
                 AND partition IN {partitions} AND stream NOT IN {resting}
-                AND NOT EXISTS (
+                AND (unordered OR NOT EXISTS (
                     SELECT 1 FROM carrick_outbox AS refused
-                    WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL
-                        AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq)
+                    WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
+                        AND refused.partition = event.partition AND refused.key = event.key
+                        AND refused.seq < event.seq))
             ORDER BY seq LIMIT :most
         ) AS batch
     ) AS measured
@@ -83,6 +85,13 @@ _PENDING = _Statement(
 )
 _UNPUBLISHED = _Statement(
     "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
+)
+_BACKLOG = _Statement(
+    """
+    SELECT count(*) AS depth, coalesce(max({now} - created_at), 0) AS oldest FROM (
+        SELECT created_at FROM carrick_outbox
+        WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL ORDER BY seq LIMIT :most) AS waiting
+    """
 )
 _DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox WHERE due_at IS NOT NULL")
 _PUBLISH_DUE = _Statement(
@@ -180,6 +189,12 @@ async def pending(
 async def unpublished(tx: Transaction) -> int:
     """Count the events that are to be published now."""
     return int((await _UNPUBLISHED.run(tx)).scalar_one())
+
+
+async def backlog(tx: Transaction, *, most: int) -> tuple[int, float]:
+    """Count the events that are to be published now, ``most`` at most; return that and the age of the oldest."""
+    row = (await _BACKLOG.run(tx, most=most)).first()
+    return (int(row.depth), max(float(row.oldest), 0.0)) if row else (0, 0.0)
 
 
 async def due_in(tx: Transaction) -> float | None:

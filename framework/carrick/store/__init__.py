@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrick._on_demand import on_demand
+from carrick.store.any_transaction import AnyTransaction, AnyTransactionSync
 from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
@@ -29,6 +30,8 @@ MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
 
 __all__ = [
     "MIGRATIONS",
+    "AnyTransaction",
+    "AnyTransactionSync",
     "Database",
     "Dialect",
     "GuardedDatabase",

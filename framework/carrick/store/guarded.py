@@ -2,12 +2,25 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar, runtime_checkable
 
 from carrick.errors import Code, DeadlineError, RejectedError, StoreError
 from carrick.guard import Guard
+from carrick.store.sync_transaction import SyncTransaction
 from carrick.store.transaction import Database, Transaction
 
 __all__ = ["GuardedDatabase"]
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class _Runs(Protocol):
+    """A database that runs plain functions, as SQLite's does."""
+
+    async def run(self, work: Callable[[SyncTransaction], T]) -> T:
+        """Run a function in a transaction, and return its result once it is committed."""
+        ...
 
 
 class GuardedDatabase:
@@ -31,6 +44,30 @@ class GuardedDatabase:
         """Begin a transaction that only reads."""
         return self._guarded(self._database.read, "read")
 
+    async def run(self, work: Callable[[SyncTransaction], T]) -> T:
+        """Run a plain function in a transaction that may write, where the database can do that. It is never run again.
+
+        It counts once, as a ``transaction``.
+        """
+        database = self._database
+        if not isinstance(database, _Runs):
+            raise TypeError(
+                f"a {type(database).__name__} does not run functions; use `async with db.transaction() as tx`"
+            )
+        asked = False
+
+        async def ask() -> T:
+            nonlocal asked
+            asked = True
+            return await database.run(work)
+
+        try:
+            return await self._guard.call(ask, operation="transaction", failed=_not_available)
+        except (RejectedError, DeadlineError) as error:
+            if asked:  # the function's own
+                raise
+            raise StoreError(error.code, error.message, attempt=error.attempt) from error
+
     @asynccontextmanager
     async def _guarded(
         self, begin: Callable[[], AbstractAsyncContextManager[Transaction]], operation: str
@@ -44,5 +81,5 @@ class GuardedDatabase:
 
 
 def _not_available(error: BaseException) -> bool:
-    """INTERNAL is how the store says that it was used wrongly."""
-    return isinstance(error, StoreError) and error.code is not Code.INTERNAL
+    """INTERNAL is how the store says that it was used wrongly, ABORTED that another transaction was in the way."""
+    return isinstance(error, StoreError) and error.code not in (Code.INTERNAL, Code.ABORTED)

@@ -6,14 +6,44 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carrick.errors import ConfigurationError
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
 
-__all__ = ["Migration", "Migrations", "due", "migrate", "statements"]
+__all__ = [
+    "APPLIED",
+    "MIGRATING",
+    "RECORD",
+    "SCHEMA_TABLE",
+    "Migration",
+    "Migrations",
+    "due",
+    "migrate",
+    "statements",
+]
 
-_RECORD = Sql(
+SCHEMA_TABLE = Sql(
+    sqlite="""
+CREATE TABLE IF NOT EXISTS carrick_schema (
+    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
+    applied_at TEXT NOT NULL, PRIMARY KEY (component, version))
+""",
+    postgresql="""
+CREATE TABLE IF NOT EXISTS carrick_schema (
+    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
+    applied_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (component, version))
+""",
+)
+"""Makes the table of what was applied, where it is not there yet."""
+
+MIGRATING = Sql(sqlite="SELECT 1", postgresql="SELECT pg_advisory_xact_lock(7235418077264945)")
+"""Lets one transaction of each database migrate at a time; in SQLite one writes at a time anyway."""
+
+APPLIED = "SELECT version, checksum FROM carrick_schema WHERE component = :component"
+
+RECORD = Sql(
     sqlite="""
 INSERT INTO carrick_schema (component, version, name, checksum, applied_at)
 VALUES (:component, :version, :name, :checksum, datetime('now'))
@@ -39,6 +69,16 @@ class Migration:
     def checksum(self) -> str:
         """Tells whether an applied file was changed afterwards."""
         return hashlib.blake2b(self.sql.encode(), digest_size=16).hexdigest()
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What is kept of it when it is applied."""
+        return {
+            "component": self.component,
+            "version": self.version,
+            "name": self.name,
+            "checksum": self.checksum,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +134,12 @@ async def migrate(tx: Transaction, known: Sequence[Migration], script: Callable[
     """Apply in ``tx`` what is due of one component; ``script`` runs a file in it."""
     for migration in due(known, await _applied(tx, known)):
         await script(migration.sql)
-        await tx.execute(
-            _RECORD.of(tx.dialect),
-            {
-                "component": migration.component,
-                "version": migration.version,
-                "name": migration.name,
-                "checksum": migration.checksum,
-            },
-        )
+        await tx.execute(RECORD.of(tx.dialect), migration.record)
 
 
 async def _applied(tx: Transaction, known: Sequence[Migration]) -> dict[int, str]:
     rows = await tx.execute(
-        "SELECT version, checksum FROM carrick_schema WHERE component = :component",
+        APPLIED,
         {"component": known[0].component if known else ""},
     )
     return {row.version: row.checksum for row in rows.all()}

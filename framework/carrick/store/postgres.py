@@ -22,21 +22,15 @@ from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
 from carrick.store._parameters import numbered
-from carrick.store.migrations import Migrations, migrate
+from carrick.store.migrations import MIGRATING, SCHEMA_TABLE, Migrations, migrate
 from carrick.store.transaction import Parameters, Transaction
 
-__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows"]
+__all__ = ["Isolation", "PostgresDatabase", "PostgresTransaction", "Rows", "host_and_database"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 _POOL_TIMEOUT = 30.0
 _NO_TIMEOUT = 7 * 86_400.0
-_MIGRATING = 7_235_418_077_264_945  # the advisory lock of who migrates, in each database
-_SCHEMA_TABLE = """
-CREATE TABLE IF NOT EXISTS carrick_schema (
-    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
-    applied_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (component, version))
-"""
 _MEANINGS = (
     ("08", Code.UNAVAILABLE),  # connection lost
     ("25P03", Code.UNAVAILABLE),  # idle in a transaction for too long
@@ -49,6 +43,7 @@ _MEANINGS = (
     ("58", Code.UNAVAILABLE),  # I/O error
 )
 _READ_ONLY = "25006"
+_LAST_PORT = 65_535
 _HOST = re.compile(r"(\[[\w:.%]+\]|[^:\[\]]*)(:\d+)?").fullmatch
 _inside: ContextVar["PostgresTransaction | None"] = ContextVar("carrick_postgres_transaction", default=None)
 _numbered = lru_cache(maxsize=1024)(numbered)
@@ -191,7 +186,7 @@ class PostgresDatabase:
         startup_timeout: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        self.name = _name(url)
+        self.name = host_and_database(url)
         _check_above_zero(
             writers=writers,
             readers=readers,
@@ -237,11 +232,15 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Wait for the server and bring the schema up to date. Leaves no connection open when that fails."""
         try:
-            self._pools = (await self._pool(self._sizes[0]), await self._pool(self._sizes[1]))
+            await self.connect()
             await until_opened(self._migrate, self.name, self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
             raise
+
+    async def connect(self) -> None:
+        """Make transactions possible, with the schema as it is and without waiting for the server: to look at it."""
+        self._pools = (await self._pool(self._sizes[0]), await self._pool(self._sizes[1]))
 
     async def close(self) -> None:
         """Close all connections. Transactions under way have ``answer_timeout`` seconds to end."""
@@ -279,15 +278,12 @@ class PostgresDatabase:
                 raise
 
     async def _migrate(self) -> None:
-        if not self._migrations and self._schema is None:  # the schema is somebody else's
-            async with self.read():
-                return
         async with self._migrating() as tx:
             if self._schema is not None:
                 found = await tx.execute("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": self._schema})
                 if not found.all():  # without asking, the right to make schemas would be needed
                     await tx.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
-            await tx.execute(_SCHEMA_TABLE)
+            await tx.execute(SCHEMA_TABLE.postgresql)
         for known in self._migrations:
             async with self._migrating() as tx:
                 await migrate(tx, known, tx.script)
@@ -296,7 +292,7 @@ class PostgresDatabase:
     async def _migrating(self) -> AsyncIterator[PostgresTransaction]:
         """Begin a transaction of the one process that migrates; the others wait."""
         async with self._writing("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") as tx:  # sees what others migrated
-            await tx.execute("SELECT pg_advisory_xact_lock(:key)", {"key": _MIGRATING})
+            await tx.execute(MIGRATING.postgresql)
             await tx.execute("SET LOCAL statement_timeout = 0")
             yield tx
 
@@ -461,7 +457,7 @@ def _rowcount(status: bytes) -> int:
     return int(last) if last.isdigit() else -1
 
 
-def _name(url: str) -> str:
+def host_and_database(url: str) -> str:
     """Return what may be shown of a URL: hosts and database. Raises ``ConfigurationError``, which shows nothing."""
     try:
         parts = urlsplit(url)
@@ -475,6 +471,8 @@ def _name(url: str) -> str:
             "the database's URL can't be read: in user and password write %2F for /, %3A for :, %40 for @, %23 for #, "
             "%3F for ?, %25 for %"
         )
+    if any(int(host.rpartition(":")[2]) > _LAST_PORT for host in hosts.split(",") if re.search(r":\d+$", host)):
+        raise ConfigurationError(f"the database's URL has a port above {_LAST_PORT}: {hosts}")
     return f"postgresql://{hosts}{parts.path}"
 
 

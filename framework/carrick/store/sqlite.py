@@ -25,7 +25,7 @@ from carrick.cancellation import finish
 from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
 from carrick.store._opening import until_opened
-from carrick.store.migrations import Migrations, migrate, statements
+from carrick.store.migrations import SCHEMA_TABLE, Migrations, migrate, statements
 from carrick.store.sqlite_connection import connect, set_up, store_error
 from carrick.store.sqlite_group import GroupOptions
 from carrick.store.sqlite_thread import WriterThread
@@ -39,11 +39,6 @@ __all__ = ["GroupOptions", "SqliteDatabase", "SqliteTransaction", "SyncTransacti
 T = TypeVar("T")
 
 _PATIENCE = 30.0
-_SCHEMA_TABLE = """
-CREATE TABLE IF NOT EXISTS carrick_schema (
-    component TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
-    applied_at TEXT NOT NULL, PRIMARY KEY (component, version))
-"""
 _inside: ContextVar["SqliteTransaction | None"] = ContextVar("carrick_sqlite_transaction", default=None)
 
 
@@ -92,9 +87,8 @@ class SqliteTransaction(Transaction):
 class SqliteDatabase:
     """One SQLite file. Opens and closes as a context manager; opening applies the migrations that are due.
 
-    Without migrations it leaves the schema alone. While the file can't be opened or is locked, opening waits up to
-    ``startup_timeout`` seconds. A transaction waits up to ``busy_timeout`` seconds for a writer in another process, and
-    for its turn behind the writers of this one.
+    While the file can't be opened or is locked, opening waits up to ``startup_timeout`` seconds. A transaction waits
+    up to ``busy_timeout`` seconds for a writer in another process, and for its turn behind the writers of this one.
     Used from one event loop.
     """
 
@@ -166,10 +160,14 @@ class SqliteDatabase:
             finally:
                 tx.ended = True
 
+    async def connect(self) -> None:
+        """Make transactions possible, with the schema as it is: to look at it."""
+        self._turns.open()
+
     async def open(self) -> None:
         """Wait for the file and bring its schema up to date. Leaves no connection open when that fails."""
-        self._turns.open()
         try:
+            await self.connect()
             await until_opened(self._migrate, str(self.path), self._startup_timeout, self._clock)
         except BaseException:
             await self.close()
@@ -202,11 +200,8 @@ class SqliteDatabase:
             )
 
     async def _migrate(self) -> None:
-        if not self._migrations:  # the schema is somebody else's
-            async with self.read():
-                return
         async with self.transaction() as tx:
-            await tx.execute(_SCHEMA_TABLE)
+            await tx.execute(SCHEMA_TABLE.sqlite)
         for known in self._migrations:
             async with self.transaction() as tx:  # several processes may start at once: one migrates, the others wait
                 await migrate(tx, known, tx.script)

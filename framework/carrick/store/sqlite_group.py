@@ -207,7 +207,7 @@ def _run(control: Control, work: Work[Any]) -> None:
         _check(result)
     except BaseException as error:  # noqa: BLE001  # whatever it is, its caller gets it
         work.fail(_told(error))
-        _leave(control, error, _ROLLBACK_TO, _RELEASE)
+        _leave(control, tx.undone or error, _ROLLBACK_TO, _RELEASE)
     else:
         _leave(control, tx.undone, _RELEASE)
         work.done(tx, result)

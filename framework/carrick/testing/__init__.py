@@ -9,7 +9,7 @@ from carrick._on_demand import on_demand
 from carrick.messaging.memory import MemoryBroker
 from carrick.testing.clock import FakeClock
 from carrick.testing.fake import FakeBidiStream, FakeClientStream, FakeServerStream, FakeUnary, fake_channel
-from carrick.testing.nats import NatsServer
+from carrick.testing.nats import NatsCluster, NatsServer
 from carrick.testing.settle import Settling, settle
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "FakeServerStream",
     "FakeUnary",
     "MemoryBroker",
+    "NatsCluster",
     "NatsServer",
     "PostgresServer",
     "Settling",

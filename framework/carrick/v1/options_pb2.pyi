@@ -293,9 +293,11 @@ class IdempotencyPolicy(_message.Message):
     def __init__(self, key: _Optional[_Union[IdempotencyPolicy.Key, str]] = ..., expiry: _Optional[str] = ..., replayed_errors: _Optional[_Iterable[_Union[Code, str]]] = ..., enabled: _Optional[bool] = ...) -> None: ...
 
 class EventPolicy(_message.Message):
-    __slots__ = ("subject", "key")
+    __slots__ = ("subject", "key", "unordered")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    UNORDERED_FIELD_NUMBER: _ClassVar[int]
     subject: str
     key: str
-    def __init__(self, subject: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+    unordered: bool
+    def __init__(self, subject: _Optional[str] = ..., key: _Optional[str] = ..., unordered: _Optional[bool] = ...) -> None: ...

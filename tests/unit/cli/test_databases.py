@@ -18,6 +18,8 @@ from carrick.store.sqlite import SqliteDatabase
         ("sqlite:/var/lib/orders.db", "/var/lib/orders.db"),
         ("sqlite:///orders.db", "orders.db"),
         ("sqlite:////var/lib/orders.db", "/var/lib/orders.db"),
+        ("orders.db", "orders.db"),
+        ("/var/lib/orders.db", "/var/lib/orders.db"),
         ("sqlite:./a folder/orders.db", "a folder/orders.db"),
     ],
 )
@@ -40,7 +42,6 @@ def test_a_postgresql_server(scheme: str) -> None:
     "url",
     [
         "",
-        "orders.db",
         "mysql://me:secret@db/orders",
         "postgresql+asyncpg://me:secret@db/orders",
         "postgresql://me:sec@ret@db/or@ders",

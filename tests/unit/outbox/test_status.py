@@ -5,6 +5,7 @@ import pytest
 from carrick.errors import OutboxError
 from carrick.event import partition_of
 from carrick.outbox import Relay, RelayOptions, table
+from carrick.outbox.quarantine import quarantined
 from carrick.outbox.status import Position, require_outbox, status
 from carrick.testing import MemoryBroker, settle
 from shop.orders.v1.orders_carrick import ORDER_PLACED
@@ -56,6 +57,20 @@ async def test_events_are_counted_by_what_they_wait_for(either: AnyDatabase) -> 
     assert oldest >= 30
 
 
+async def test_events_without_order_are_not_blocked(either: AnyDatabase) -> None:
+    """Neither do they wait for a refused one, nor does any wait for them."""
+    first, second, _ = await write(either, "k", "k", "k")
+    await change(either, "refused_at = 1, refusal = 'too large'", [first])
+    await change(either, "unordered = (1 = 1)", [second])
+    async with either.read() as tx:
+        assert (await status(tx)).blocked == 1
+        assert [event.behind for event in await quarantined(tx)] == [1]
+    await change(either, "unordered = (1 = 1)", [first])
+    async with either.read() as tx:
+        assert (await status(tx)).blocked == 0
+        assert [event.behind for event in await quarantined(tx)] == [0]
+
+
 async def test_relays_and_places_are_told(either: AnyDatabase) -> None:
     """Who holds which partition, since which change of hands, until when; and how far the stream is known."""
     await write(either, "k0")
@@ -95,16 +110,3 @@ async def test_a_database_without_outbox_is_told(kind: str, request: pytest.Fixt
     async with place.database() as database, database.read() as tx:
         with pytest.raises(OutboxError, match="no outbox in this database"):
             await require_outbox(tx)
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-async def test_opening_without_migrations_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    """A command that looks at a service's database makes no table there."""
-    path = request.getfixturevalue("tmp_path") / "test.db"
-    place = Place(path if kind == "sqlite" else request.getfixturevalue("postgres_url"))
-    tables = {
-        "sqlite": "SELECT count(*) AS tables FROM sqlite_master",
-        "postgresql": "SELECT count(*) AS tables FROM pg_tables WHERE schemaname = 'public'",
-    }
-    async with place.database(migrations=()) as database, database.read() as tx:
-        assert (await tx.execute(tables[kind])).scalar_one() == 0

@@ -1,20 +1,26 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
 from asyncpg import UniqueViolationError
 from sqlalchemy.exc import IntegrityError
 
-from carrick import CarrickError, Code, Context, RetryOptions, StoreError
+from carrick import CarrickError, Code, Context, RejectedError, RetryOptions, StoreError
 from carrick.context import enter
 from carrick.observe import Observation, ResourceDegraded
 from carrick.resource import RESOURCE_BREAKER, Resource
-from carrick.store import Database, GuardedDatabase, Transaction
+from carrick.store import Database, GuardedDatabase, SyncTransaction, Transaction
+from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import FakeClock
 from tests.unit.calls import PLAIN, Seen, half
 from tests.unit.store.places import AnyDatabase
 
+T = TypeVar("T")
+
 _LOCKED = "database is locked (SQLITE_BUSY)"
+
+ON_SQLITE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 
 
 class _Lockable:
@@ -39,6 +45,14 @@ class _Lockable:
         async with self._database.read() as tx:
             yield tx
 
+    async def run(self, work: Callable[[SyncTransaction], T]) -> T:
+        self.begun += 1
+        if self.locked_for:
+            self.locked_for -= 1
+            raise StoreError(Code.UNAVAILABLE, _LOCKED)
+        assert isinstance(self._database, SqliteDatabase)
+        return await self._database.run(work)
+
 
 class _Guarded:
     """A database behind a guard with a fake clock."""
@@ -48,7 +62,7 @@ class _Guarded:
         self.clock = FakeClock(autojump=True)
         self.seen = Seen()
         self.resource = Resource("database", retry=retry, clock=self.clock, uniform=half, observe=self.seen)
-        self.database: Database = GuardedDatabase(self.inner, self.resource)
+        self.database = GuardedDatabase(self.inner, self.resource)
 
     def counts(self, operation: str) -> tuple[int, int, int]:
         """What an operation's circuit has counted."""
@@ -147,3 +161,53 @@ async def test_using_it_wrongly_says_nothing_about_the_database(database: AnyDat
                 await tx.execute("INSERT INTO u VALUES (1)")
     assert not guarded.resource.degraded
     assert (guarded.counts("transaction")[1], guarded.counts("read")[1]) == (0, 0)
+
+
+@ON_SQLITE
+async def test_functions_go_through_like_transactions(database: SqliteDatabase) -> None:
+    """They count in the same circuit, once; with it open they are refused at once, unrun."""
+    guarded = _Guarded(database)
+    assert await guarded.database.run(lambda tx: tx.execute("SELECT 1").scalar_one()) == 1
+    assert guarded.counts("transaction") == (1, 0, 0)
+    guarded = _Guarded(database)
+    await guarded.lock()
+    begun = guarded.inner.begun
+    with pytest.raises(StoreError, match="the circuit to database is open"):
+        await guarded.database.run(lambda tx: pytest.fail("it ran"))
+    assert guarded.inner.begun == begun
+
+
+async def test_a_function_is_never_run_again(database: SqliteDatabase) -> None:
+    """Whatever failed: whether it had begun is not known here. The failure counts."""
+    guarded = _Guarded(database, retry=RetryOptions())
+    guarded.inner.locked_for = 1
+    with pytest.raises(StoreError, match="SQLITE_BUSY"):
+        await guarded.database.run(lambda tx: None)
+    assert guarded.inner.begun == 1
+    assert guarded.counts("transaction")[1] == 1
+
+
+@ON_SQLITE
+async def test_errors_of_a_functions_own_pass(database: SqliteDatabase) -> None:
+    """Also those that a guard would raise, and they speak against nobody."""
+    guarded = _Guarded(database)
+
+    def refused(tx: SyncTransaction) -> None:
+        raise RejectedError(Code.UNAVAILABLE, "of something else")
+
+    for _ in range(5):
+        with pytest.raises(RejectedError, match="of something else"):
+            await guarded.database.run(refused)
+    assert not guarded.resource.degraded
+
+
+async def test_a_database_that_runs_no_functions_says_so(database: SqliteDatabase) -> None:
+    """With what to write instead."""
+
+    class Other:
+        transaction = database.transaction
+        read = database.read
+
+    other: Database = Other()
+    with pytest.raises(TypeError, match="a Other does not run functions; use `async with"):
+        await GuardedDatabase(other, Resource("database")).run(lambda tx: None)

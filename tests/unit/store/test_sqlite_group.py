@@ -270,6 +270,21 @@ def test_a_transaction_that_sqlite_rolled_back_says_so(group: Group) -> None:
     _raises(bad, StoreError, "SQLite has rolled this transaction back: UNIQUE")
 
 
+def test_a_failing_disk_that_costs_the_transaction_is_told_to_all(group: Group) -> None:
+    """SQLite rolls back after some errors by itself: neighbours hear that the database is not available, and why."""
+
+    def fail(tx: SyncTransaction) -> None:
+        group.control.undo()  # what SQLite does with the error
+        FaultyConnection.faults["SELECT 1"] = [io_error()]
+        tx.execute("SELECT 1")
+
+    one, bad, two = _insert(1), _work(fail), _insert(2)
+    assert group.run(one, bad, two) == _ended([one, bad], [two])
+    for work in (one, bad):
+        _raises(work, StoreError, r"UNAVAILABLE: disk I/O error \(SQLITE_IOERR_FSYNC\)")
+    assert group.ids() == []
+
+
 def test_who_lets_the_error_pass_that_cost_the_transaction_gets_it(group: Group) -> None:
     """Its neighbours are told of it as the cause."""
     one, bad = _insert(1), _work(lambda tx: tx.execute("INSERT OR ROLLBACK INTO t (id) VALUES (1)"))

@@ -56,8 +56,9 @@ class EventReader:
         return tuple(event for event in events if event is not None)
 
     def _event(self, message: Descriptor, option: OptionMessage, names: _Names, comment: str) -> Event | None:
-        option.refuse_unknown(("subject", "key"), self._errors)
+        option.refuse_unknown(("subject", "key", "unordered"), self._errors)
         subject, key = self._subject(message, option), self._key(message, option)
+        unordered = option.given("unordered")
         if subject is None or key is None:
             return None
         return Event(
@@ -69,6 +70,7 @@ class EventReader:
             message=self._types.of(message),
             subject=subject,
             key=key,
+            unordered=unordered is not None and bool(unordered.value),
         )
 
     def _subject(self, message: Descriptor, option: OptionMessage) -> str | None:

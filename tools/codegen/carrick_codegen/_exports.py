@@ -12,7 +12,7 @@ def exported(file: File) -> list[str]:
     """Return what a file's contract defines, in the order of the generated text."""
     names = [method.constant for service in file.services for method in service.methods]
     if file.events:
-        names += [*(event.constant for event in file.events), EVENTS, file.publisher]
+        names += [*(event.constant for event in file.events), EVENTS, file.publisher, file.blocking_publisher]
     for service in file.services:
         names += [service.client, service.blocking_client, service.servicer]
     return names + [f"on_{event.python_name}" for event in file.events]

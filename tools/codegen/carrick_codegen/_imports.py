@@ -17,7 +17,17 @@ GENERATED_VERSION = 1
 
 _FOR_SERVICES = {"ABC", "Any", "BlockingChannel", "Channel", "MethodRoute", "PolicyOverride"}
 _FOR_METHODS = {"Context", "Metadata", "MethodSpec", "abstractmethod"}
-_FOR_EVENTS = {"Any", "Awaitable", "Callable", "Context", "EventRoute", "EventSpec", "Outbox", "Transaction"}
+_FOR_EVENTS = {
+    "Any",
+    "AnyTransaction",
+    "AnyTransactionSync",
+    "Awaitable",
+    "Callable",
+    "Context",
+    "EventRoute",
+    "EventSpec",
+    "Outbox",
+}
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
 
 _THIRD_PARTY = {"typing_extensions"}

@@ -78,7 +78,7 @@ class SourceMap:
         entry = self._commented.get(path)
         if entry is None:
             return ""
-        return cleaned(entry.leading_comments) or cleaned(entry.trailing_comments)
+        return cleaned(_text(entry.leading_comments)) or cleaned(_text(entry.trailing_comments))
 
     @cached_property
     def _commented(self) -> dict[FilePath, SourceCodeInfo.Location]:
@@ -111,3 +111,8 @@ def _by_path(entries: Iterable[SourceCodeInfo.Location]) -> dict[FilePath, Sourc
 
 def _start(entry: SourceCodeInfo.Location) -> tuple[int, ...]:
     return tuple(entry.span[:2])
+
+
+def _text(comment: str | bytes) -> str:
+    """Return a comment as text; protobuf gives bytes where they are no UTF-8, which it does not check here."""
+    return comment if isinstance(comment, str) else comment.decode(errors="replace")

@@ -43,6 +43,8 @@ def event_spec(file: File, event: Event, messages: MessageNames) -> list[str]:
     ]
     if description := first_paragraph(event.comment):
         arguments.append(f"description={string(description)}")
+    if event.unordered:
+        arguments.append("unordered=True")
     if event.deprecated:
         arguments.append("deprecated=True")
     return statement(f"{event.constant} =", Group("EventSpec(", arguments), expanded=True)

@@ -116,6 +116,7 @@ class Event:
     message: MessageType
     subject: str
     key: str
+    unordered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,8 @@ class File:
     """Whether Python can load protoc's module of the file: protoc writes ``import 2fa_pb2`` for an import so named."""
     publisher: str
     """Name of the class that publishes the file's events."""
+    blocking_publisher: str
+    """Name of the class that does so from code without an event loop."""
     comment: str
     services: tuple[Service, ...]
     events: tuple[Event, ...]

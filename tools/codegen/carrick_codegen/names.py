@@ -56,7 +56,8 @@ RUNTIME_MODULES = {
     "BlockingResponseStream": "carrick.rpc",
     "Channel": "carrick.rpc",
     "ResponseStream": "carrick.rpc",
-    "Transaction": "carrick.store",
+    "AnyTransaction": "carrick.store",
+    "AnyTransactionSync": "carrick.store",
     # Built in, and just as much in the way of a contract's own name:
     "float": "builtins",
     "frozenset": "builtins",

@@ -45,7 +45,8 @@ def read(request: CodeGeneratorRequest, parameters: Parameters, errors: Contract
                     fakes_output=fakes_output_path(contract.file.name),
                     relative_imports=parameters.relative_imports,
                     loads=all(map(_loads, contract.file.dependencies)),
-                    publisher=module.name(_publisher(contract.file.name)),
+                    publisher=module.name(_publisher(contract.file.name, "Events")),
+                    blocking_publisher=module.name(_publisher(contract.file.name, "BlockingEvents")),
                     comment=contract.source.comment(_SYNTAX) or contract.source.comment(_PACKAGE),
                     services=services,
                     events=events,
@@ -58,8 +59,8 @@ def _loads(imported: FileDescriptor) -> bool:
     return all(part.isidentifier() for part in module_name(imported.name).split("."))
 
 
-def _publisher(path: str) -> str:
-    return f"{camel_case(PurePosixPath(path).stem)}Events"
+def _publisher(path: str, suffix: str) -> str:
+    return f"{camel_case(PurePosixPath(path).stem)}{suffix}"
 
 
 def _refuse_runtime_package(contract: Contract, errors: ContractErrors) -> None:

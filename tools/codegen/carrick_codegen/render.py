@@ -10,7 +10,7 @@ from carrick_codegen._imports import import_lines
 from carrick_codegen._layout import WIDTH, Group
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import MessageNames
-from carrick_codegen._publisher import publisher, subscription
+from carrick_codegen._publisher import blocking_publisher, publisher, subscription
 from carrick_codegen._servicer import servicer
 from carrick_codegen._specs import event_list, event_spec, method_spec
 from carrick_codegen.model import File
@@ -61,6 +61,7 @@ def _definitions(file: File, messages: MessageNames) -> Iterator[list[str]]:
         yield servicer(service, messages)
     if file.events:
         yield publisher(file, messages)
+        yield blocking_publisher(file, messages)
     for event in file.events:
         yield subscription(event, messages)
 

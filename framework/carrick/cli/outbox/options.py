@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carrick.cli.databases import FORMS, VARIABLE, database_from, sqlite_path
+from carrick.cli.databases import FORMS, VARIABLES, database_from, sqlite_path
+from carrick.cli.target import extras_named
 from carrick.errors import ConfigurationError
 from carrick.outbox.status import require_outbox
 from carrick.store.transaction import Database
@@ -24,7 +25,7 @@ DatabaseUrl = Annotated[
     typer.Option(
         "--database",
         metavar="URL",
-        envvar=VARIABLE,
+        envvar=list(VARIABLES),
         help=f"The service's database: {FORMS}. A password is better given by the variable.",
     ),
 ]
@@ -38,28 +39,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 @asynccontextmanager
 async def outbox_at(url: str) -> AsyncIterator[Database]:
     """Open a database whose schema is somebody else's, and see to it that it has an outbox."""
-    if url.startswith("sqlite:") and not sqlite_path(url).is_file():
-        path = sqlite_path(url)
+    path = sqlite_path(url)
+    if path is not None and not path.is_file():
         raise ConfigurationError(
             f"there is no file {path}; an absolute path is written sqlite:/… or sqlite:////…"
             if not path.is_absolute()
             else f"there is no file {path}"
         )
-    async with database_from(url, startup_timeout=_PATIENCE) as database:
+    database = database_from(url)
+    await database.connect()
+    try:
         async with database.read() as tx:
             await require_outbox(tx)
         yield database
+    finally:
+        await database.close()
 
 
 def broker_at(url: str, *, name: str, startup_timeout: float = _PATIENCE) -> "NatsBroker":
     """Return the broker at a URL, to be opened."""
-    try:
+    with extras_named("carrick outbox"):
         from carrick.messaging.nats import NatsBroker
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "nats":
-            raise
-        raise ConfigurationError('nats-py is not installed; run: pip install "carrick[nats]"') from error
-    return NatsBroker(url, name=name, startup_timeout=startup_timeout)
+
+        return NatsBroker(url, name=name, startup_timeout=startup_timeout)
 
 
 def quiet() -> None:

@@ -76,7 +76,7 @@ def relay(
     had, 2 when an option is wrong.
 
     Examples:
-      carrick outbox relay --database sqlite:orders.db --nats nats://127.0.0.1:4222
+      carrick outbox relay --database orders.db --nats nats://127.0.0.1:4222
       CARRICK_DATABASE_URL=postgresql://… CARRICK_NATS_URL=nats://… carrick outbox relay
 
     """

@@ -25,7 +25,7 @@ def status(database: DatabaseUrl, as_json: AsJson = False) -> None:
     it could not, 2 when an option is wrong.
 
     Examples:
-      carrick outbox status --database sqlite:orders.db
+      carrick outbox status --database orders.db
       carrick outbox status --json | jq .oldest_pending_seconds
 
     """

@@ -22,6 +22,8 @@ from carrick.errors import Code, ConfigurationError, MessagingError
 from carrick.messaging.contract import Consumer, Holding, Message, Stored
 from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
 from carrick.messaging.nats.consumer import NatsConsumer
+from carrick.messaging.nats.denials import Denials
+from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.nats.reading import holding, stored_after
 from carrick.messaging.subjects import matches
@@ -41,7 +43,8 @@ class NatsBroker:
 
     Opening waits up to ``startup_timeout`` seconds for a server; afterwards the connection is restored for as long as
     it takes, and what is asked for meanwhile raises ``MessagingError``. Streams are created on file storage with
-    ``replicas`` copies. A publish waits ``publish_timeout`` seconds for its acknowledgement.
+    ``replicas`` copies. A publish waits ``publish_timeout`` seconds for its acknowledgement. What makes a stream less
+    than that is logged, and with ``monitoring_url``, like ``http://127.0.0.1:8222``, whether its server syncs too late.
     """
 
     def __init__(
@@ -52,17 +55,22 @@ class NatsBroker:
         startup_timeout: float = 30.0,
         publish_timeout: float = 5.0,
         replicas: int = 1,
+        monitoring_url: str | None = None,
     ) -> None:
+        check_monitoring_url(monitoring_url)
         self._url = url
         self._address = _address(url)
         self._name = name
         self._startup_timeout = startup_timeout
         self._publish_timeout = publish_timeout
         self._replicas = replicas
+        self._monitoring_url = monitoring_url
+        self._judged: set[str] = set()
         self._client: Client | None = None
         self._last_complaint = -_LOG_EVERY
         self._reopening: asyncio.Task[None] | None = None
         self._one_by_one: set[str] = set()
+        self._denials = Denials()
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
@@ -126,13 +134,15 @@ class NatsBroker:
             try:
                 if len(messages) > _FEW and stream not in self._one_by_one:
                     try:
-                        return await append_batch(client, messages, expected, self._publish_timeout)
+                        batch = append_batch(client, messages, expected, self._publish_timeout)
+                        return await self._denials.unless_denied(expected, batch)
                     except APIError as error:
                         if not atomic_is_disabled(error):
                             raise
                         self._one_by_one.add(stream)
                         _logger.warning("stream %s takes no atomic batches, so events go one by one; %s", stream, _HOW)
-                return await append_one_by_one(client, messages, expected, self._publish_timeout)
+                single = append_one_by_one(client, messages, expected, self._publish_timeout)
+                return await self._denials.unless_denied(expected, single)
             except NoRespondersError:
                 await self._check_subjects(stream, messages)
                 raise
@@ -184,6 +194,7 @@ class NatsBroker:
                     allow_atomic=True,
                 )
                 await jetstream.add_stream(config)
+        await self._judge(config)
         missing = set(subjects) - set(config.subjects or ())
         if missing:
             raise MessagingError(
@@ -191,6 +202,15 @@ class NatsBroker:
                 f"stream {name} has the subjects {config.subjects} and lacks {sorted(missing)}; "
                 f"add them: nats stream edit {name}",
             )
+
+    async def _judge(self, config: StreamConfig) -> None:
+        """Log once what is wrong with a stream."""
+        name = config.name or ""
+        if name not in self._judged:
+            self._judged.add(name)
+            synced = await syncs_always(self._monitoring_url)
+            for complaint in complaints(config, replicas=self._replicas, window=_DUPLICATE_WINDOW, synced=synced):
+                _logger.warning("stream %s: %s", name, complaint)
 
     async def consume(
         self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
@@ -231,6 +251,8 @@ class NatsBroker:
         return self._connected().jetstream()
 
     async def _complain(self, error: Exception) -> None:
+        if self._denials.heard(error):  # who publishes hears of it
+            return
         now = asyncio.get_running_loop().time()
         if now - self._last_complaint >= _LOG_EVERY:
             self._last_complaint = now

@@ -12,6 +12,7 @@ CREATE TABLE carrick_outbox (
     key             TEXT NOT NULL,
     payload         BYTEA NOT NULL,
     headers         TEXT NOT NULL,
+    unordered       BOOLEAN NOT NULL DEFAULT FALSE,
     created_at      DOUBLE PRECISION NOT NULL,
     due_at          DOUBLE PRECISION,
     expires_at      DOUBLE PRECISION,

@@ -11,6 +11,7 @@ CREATE TABLE carrick_outbox (
     key             TEXT NOT NULL,
     payload         BLOB NOT NULL,
     headers         TEXT NOT NULL,
+    unordered       INTEGER NOT NULL DEFAULT 0,
     created_at      REAL NOT NULL,
     due_at          REAL,
     expires_at      REAL,

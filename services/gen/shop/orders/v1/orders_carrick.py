@@ -27,7 +27,7 @@ from carrick import (
 )
 from carrick.outbox import Outbox
 from carrick.rpc import BlockingChannel, Channel
-from carrick.store import Transaction
+from carrick.store import AnyTransaction, AnyTransactionSync
 
 from shop.orders.v1.orders_pb2 import (
     GetOrderRequest,
@@ -42,6 +42,7 @@ __all__ = [
     "GET_ORDER",
     "ORDER_PLACED",
     "OrdersBlockingClient",
+    "OrdersBlockingEvents",
     "OrdersClient",
     "OrdersEvents",
     "OrdersServicer",
@@ -190,12 +191,27 @@ class OrdersEvents:
         """Write events to this outbox."""
         self._outbox = outbox
 
-    async def order_placed(self, tx: Transaction, event: OrderPlaced) -> None:
+    async def order_placed(self, tx: AnyTransaction, event: OrderPlaced) -> None:
         """OrderPlaced: the order's stock is reserved and its customer charged.
 
         Published to ``orders.placed.v1``, in order for each ``order_id``, if and only if ``tx`` commits.
         """
         await self._outbox.write(tx, ORDER_PLACED, event)
+
+
+class OrdersBlockingEvents:
+    """Publishes the events of shop/orders/v1/orders.proto through the outbox, from code without an event loop."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        """Write events to this outbox."""
+        self._outbox = outbox
+
+    def order_placed(self, tx: AnyTransactionSync, event: OrderPlaced) -> None:
+        """OrderPlaced: the order's stock is reserved and its customer charged.
+
+        Published to ``orders.placed.v1``, in order for each ``order_id``, if and only if ``tx`` commits.
+        """
+        self._outbox.write_sync(tx, ORDER_PLACED, event)
 
 
 def on_order_placed(handler: Callable[[OrderPlaced, Context], Awaitable[None]]) -> EventRoute[OrderPlaced]:
