@@ -21,8 +21,9 @@ __all__ = ["SLOTS", "Row", "insertion", "slot_of"]
 SLOTS = 4096
 """How many locks there are for keys."""
 
-_COLUMNS = "id, stream, stream_subjects, subject, partition, key, payload, headers, created_at, due_at, expires_at"
-_FIELDS = ("id", "stream", "stream_subjects", "subject", "partition", "key", "payload", "headers")
+_COLUMNS = """id, stream, stream_subjects, subject, partition, key, payload, headers, unordered,
+    created_at, due_at, expires_at"""
+_FIELDS = ("id", "stream", "stream_subjects", "subject", "partition", "key", "payload", "headers", "unordered")
 _TIMES = """{now},
     COALESCE(CAST(:at AS DOUBLE PRECISION), {now} + CAST(:delay AS DOUBLE PRECISION)),
     {now} + CAST(:expires_in AS DOUBLE PRECISION)"""
@@ -32,13 +33,14 @@ _LOCK = "pg_advisory_xact_lock(CAST(CAST(CAST('carrick_outbox' AS regclass) AS o
 _ONE = Sql(
     sqlite=Sql.template(f"""
 INSERT INTO carrick_outbox ({_COLUMNS})
-VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, {_TIMES})
+VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, :unordered, {_TIMES})
 """).sqlite,  # noqa: S608  # its own words only
     postgresql=Sql.template(f"""
 WITH held AS MATERIALIZED (SELECT {_LOCK.format(slot=":slot")})
 INSERT INTO carrick_outbox ({_COLUMNS})
 SELECT CAST(:id AS text), CAST(:stream AS text), CAST(:stream_subjects AS text), CAST(:subject AS text),
-    CAST(:partition AS smallint), CAST(:key AS text), CAST(:payload AS bytea), CAST(:headers AS text), {_TIMES}
+    CAST(:partition AS smallint), CAST(:key AS text), CAST(:payload AS bytea), CAST(:headers AS text),
+    CAST(:unordered AS boolean), {_TIMES}
 FROM held
 """).postgresql,  # noqa: S608  # its own words only
 )
@@ -47,17 +49,18 @@ _MANY = Sql(
 INSERT INTO carrick_outbox ({_COLUMNS})
 SELECT {", ".join(f"json_extract(value, '$[{place}]')" for place in range(6))},
     COALESCE(substr(:payloads, json_extract(value, '$[7]'), json_extract(value, '$[8]')), x''),
-    json_extract(value, '$[6]'), {_TIMES}
+    json_extract(value, '$[6]'), json_extract(value, '$[9]'), {_TIMES}
 FROM json_each(:events) ORDER BY json_each.key
 """).sqlite,  # noqa: S608  # its own words only
     postgresql=Sql.template(f"""
 WITH held AS MATERIALIZED (SELECT {_LOCK.format(slot="slot")} FROM unnest(CAST(:slots AS int[])) AS slot)
 INSERT INTO carrick_outbox ({_COLUMNS})
-SELECT id, stream, stream_subjects, subject, partition, key, payload, headers, {_TIMES}
+SELECT id, stream, stream_subjects, subject, partition, key, payload, headers, unordered, {_TIMES}
 FROM (SELECT count(*) FROM held) AS all_held, unnest(
     CAST(:id AS text[]), CAST(:stream AS text[]), CAST(:stream_subjects AS text[]), CAST(:subject AS text[]),
-    CAST(:partition AS smallint[]), CAST(:key AS text[]), CAST(:payload AS bytea[]), CAST(:headers AS text[])
-) WITH ORDINALITY AS event (id, stream, stream_subjects, subject, partition, key, payload, headers, place)
+    CAST(:partition AS smallint[]), CAST(:key AS text[]), CAST(:payload AS bytea[]), CAST(:headers AS text[]),
+    CAST(:unordered AS boolean[])
+) WITH ORDINALITY AS event (id, stream, stream_subjects, subject, partition, key, payload, headers, unordered, place)
 ORDER BY place
 """).postgresql,  # noqa: S608  # its own words only
 )
@@ -75,8 +78,8 @@ class Row:
     key: str
     payload: bytes
     headers: str
-    ordered: bool = True
-    """Whether its key is to be locked."""
+    unordered: bool = False
+    """Whether its key need not be locked."""
 
 
 def slot_of(key: str) -> int:
@@ -90,7 +93,7 @@ def insertion(dialect: Dialect, rows: Sequence[Row], times: Times) -> tuple[str,
     if len(rows) == 1:
         one = _fields(rows[0]) | when
         return _ONE.of(dialect), one if dialect == "sqlite" else one | {
-            "slot": slot_of(rows[0].key) if rows[0].ordered else None
+            "slot": None if rows[0].unordered else slot_of(rows[0].key)
         }
     many = _columns(rows) if dialect == "postgresql" else _json(rows)
     return _MANY.of(dialect), many | when
@@ -102,7 +105,7 @@ def _fields(row: Row) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
     columns = {name: [getattr(row, name) for row in rows] for name in _FIELDS}
-    return columns | {"slots": sorted({slot_of(row.key) for row in rows if row.ordered})}
+    return columns | {"slots": sorted({slot_of(row.key) for row in rows if not row.unordered})}
 
 
 def _json(rows: Sequence[Row]) -> dict[str, Any]:
@@ -110,6 +113,6 @@ def _json(rows: Sequence[Row]) -> dict[str, Any]:
     events, start = [], 1
     for row in rows:
         fields = [row.id, row.stream, row.stream_subjects, row.subject, row.partition, row.key, row.headers]
-        events.append([*fields, start, len(row.payload)])
+        events.append([*fields, start, len(row.payload), row.unordered])
         start += len(row.payload)
     return {"events": json.dumps(events), "payloads": b"".join(row.payload for row in rows)}

@@ -18,7 +18,8 @@ from carrick.instruments import Instruments
 from carrick.messaging.contract import MAX_BATCH, Broker, Message
 from carrick.observe import EventExpired, EventQuarantined, EventsPublished, Observer, StreamBehind
 from carrick.outbox import table
-from carrick.store.transaction import Database
+from carrick.store.atomically import atomically
+from carrick.store.transaction import Database, Transaction
 from carrick.trace import Trace
 
 __all__ = ["REFUSALS", "Lease", "Publishing", "by_stream"]
@@ -122,14 +123,18 @@ class Publishing:
             raise MessagingError(
                 Code.ABORTED, f"messages of {subject} were removed from stream {stream}: looking again"
             )
-        async with self._database.transaction() as tx:
+
+        async def found(tx: Transaction) -> int:
             held = await table.renew(tx, owner=self._lease.owner, ttl=self._lease.ttl)
             if int(subject.rpartition(".p")[2]) not in held:
                 raise MessagingError(Code.ABORTED, f"{subject} is another relay's now")
             ids = await table.mark_stored(tx, [each.id for each in stored])
             await table.set_positions(tx, stream, {subject: stored[-1].sequence})
+            return len(ids)
+
+        count = await atomically(self._database, found)
         known[subject] = stored[-1].sequence
-        return len(ids)
+        return count
 
     async def _append(self, stream: str, rows: Sequence[Any]) -> Mapping[str, int]:
         if not rows:
@@ -170,23 +175,31 @@ class Publishing:
         return settled
 
     async def _quarantine(self, row: Any, reason: str) -> int:
-        async with self._database.transaction() as tx:
+        async def put_aside(tx: Transaction) -> bool:
             held = await table.renew(tx, owner=self._lease.owner, ttl=self._lease.ttl)
-            if row.partition not in held:
-                return 0
-            await table.quarantine(tx, row.seq, reason)
+            if row.partition in held:
+                await table.quarantine(tx, row.seq, reason)
+            return row.partition in held
+
+        if not await atomically(self._database, put_aside):
+            return 0
         self._observe(EventQuarantined(event_id=row.id, subject=row.subject, reason=reason))
         return 1
 
     async def _mark(self, stream: str, rows: Sequence[Any], expired: Sequence[Any], last: Mapping[str, int]) -> int:
         """Mark what was published, and what no longer is to be, in the partitions that are still held."""
-        async with self._database.transaction() as tx:
+
+        async def marked(tx: Transaction) -> set[int]:
             held = await table.renew(tx, owner=self._lease.owner, ttl=self._lease.ttl)
             ours = [row for row in rows if row.partition in held]
-            over = [row for row in expired if row.partition in held]
             await table.mark(tx, [row.seq for row in ours])
-            await table.mark_expired(tx, [row.seq for row in over])
+            await table.mark_expired(tx, [row.seq for row in expired if row.partition in held])
             await table.set_positions(tx, stream, {row.subject: last[row.subject] for row in ours})
+            return held
+
+        held = await atomically(self._database, marked)
+        ours = [row for row in rows if row.partition in held]
+        over = [row for row in expired if row.partition in held]
         self._last.update({(stream, row.subject): last[row.subject] for row in ours})
         self._lose(held)
         self.published += len(ours)

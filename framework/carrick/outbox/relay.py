@@ -8,6 +8,7 @@ broker that is away costs nothing but time; a message that it refuses for good i
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from carrick.observe import Observer, PartitionsChanged, PublishFailed, log
 from carrick.outbox import table
 from carrick.outbox.publishing import Lease, Publishing, by_stream
 from carrick.outbox.sharing import surplus, wanted
+from carrick.store.atomically import atomically
 from carrick.store.transaction import Database, Transaction
 
 __all__ = ["Relay", "RelayOptions"]
@@ -80,6 +82,7 @@ class Relay:
         self._lease = Lease("", self._options.lease)
         self._publishing = Publishing(database, broker, self._lease, observe=observe, instruments=instruments)
         self._share_at = 0.0
+        self._due_at = inf
         self._resting: dict[str, float] = {}
         self._disagreements = 0
         self._loop = Loop("outbox relay", self._step)
@@ -164,19 +167,23 @@ class Relay:
         except MessagingError as error:
             self._observe(PublishFailed(reason=str(error), delay=options.backoff))
             return 0.0  # the stream that failed rests: on with the others
-        rest = min(options.poll, self._share_at - self._now())
+        rest = min(options.poll, min(self._share_at, self._due_at) - self._now())
         return max(min(rest, options.backoff) if self._resting else rest, 0.0)
 
     async def _share(self) -> None:
         """Say that this relay is there, keep what it holds, and take or give back what makes it a fair share."""
         owner, ttl = self._lease.owner, self._lease.ttl
         before = set(self._lease.partitions)
-        async with self._database.transaction() as tx:
+
+        async def shared(tx: Transaction) -> set[int]:
             relays = await table.beat(tx, owner=owner, name=self._name, ttl=ttl)
             held = await table.renew(tx, owner=owner, ttl=ttl)
             held -= await self._give_back(tx, held, relays)
             if more := wanted(len(held), relays, PARTITIONS):
                 held |= await table.take(tx, owner=owner, ttl=ttl, most=more)
+            return held
+
+        held = await atomically(self._database, shared)
         self._share_at = self._now() + ttl / _RENEWALS
         self._lease.partitions = held
         taken, lost = held - before, before - held
@@ -225,19 +232,17 @@ class Relay:
             return []
         async with self._database.read() as tx:
             due_in = await table.due_in(tx)
-        if due_in is not None and due_in <= 0:
-            async with self._database.transaction() as tx:
-                await table.publish_due(tx, options.batch)
-        async with self._database.read() as tx:
-            return list(
-                await table.pending(
-                    tx,
-                    partitions=self._lease.partitions,
-                    resting=self._resting,
-                    most=options.batch,
-                    most_bytes=options.batch_bytes,
-                )
+            rows = await table.pending(
+                tx,
+                partitions=self._lease.partitions,
+                resting=self._resting,
+                most=options.batch,
+                most_bytes=options.batch_bytes,
             )
+        self._due_at = inf if due_in is None else now + due_in
+        if due_in is not None and due_in <= 0:
+            await atomically(self._database, lambda tx: table.publish_due(tx, options.batch))
+        return list(rows)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

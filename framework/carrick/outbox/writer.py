@@ -198,7 +198,7 @@ class Outbox:
             key=key,
             payload=payload,
             headers=json.dumps(headers),
-            ordered=not spec.unordered,
+            unordered=spec.unordered,
         )
         if len(payload) + len(row.headers) > self._max_payload:
             raise OutboxError(

@@ -1,11 +1,12 @@
 """A database behind a guard: refused at once while it is known to be away, and asked again where that is safe."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from carrick.errors import Code, DeadlineError, RejectedError, StoreError
 from carrick.guard import Guard
+from carrick.store._at_once import at_once
 from carrick.store.sync_transaction import SyncTransaction
 from carrick.store.transaction import Database, Transaction
 
@@ -43,6 +44,13 @@ class GuardedDatabase:
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction that only reads."""
         return self._guarded(self._database.read, "read")
+
+    async def atomically(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
+        """Do a transaction's work, at once where the database can do that."""
+        if isinstance(self._database, _Runs):
+            return await self.run(lambda tx: at_once(work(tx.awaited)))
+        async with self.transaction() as tx:
+            return await work(tx)
 
     async def run(self, work: Callable[[SyncTransaction], T]) -> T:
         """Run a plain function in a transaction that may write, where the database can do that. It is never run again.

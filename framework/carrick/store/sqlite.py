@@ -8,7 +8,7 @@ Two connections write, in turn: one of SQLAlchemy's, whose driver hops to a thre
 on a thread that runs whole functions, many in one transaction.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from carrick.cancellation import finish
 from carrick.clock import Clock, SystemClock
 from carrick.errors import CarrickError, Code, ConfigurationError, StoreError
+from carrick.store._at_once import at_once
 from carrick.store._opening import until_opened
 from carrick.store.migrations import SCHEMA_TABLE, Migrations, migrate, statements
 from carrick.store.sqlite_connection import connect, set_up, store_error
@@ -130,6 +131,10 @@ class SqliteDatabase:
         """
         self._refuse_inside()
         return await self._groups.run(work)
+
+    async def atomically(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine function that awaits its transaction and nothing else, as :meth:`run` runs a plain one."""
+        return await self.run(lambda tx: at_once(work(tx.awaited)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:

@@ -32,7 +32,8 @@ class SyncTransaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._awaited = _NeverWaiting(self)
+        self.awaited: Transaction = _NeverWaiting(self)
+        """The same, for code that is written to be awaited; it never waits."""
         self._ended = False
         self.undone: sqlite3.Error | None = None
         """The error with which SQLite rolled the whole transaction back."""
@@ -80,32 +81,32 @@ class SyncTransaction:
 
         As :meth:`Transaction.reply <carrick.store.Transaction.reply>`.
         """
-        return at_once(self._awaited.reply(response))
+        return at_once(self.awaited.reply(response))
 
     def refuse(self, error: CarrickError) -> None:
         """Complete the idempotency record of the call being handled with an error: a refusal that has an effect.
 
         As :meth:`Transaction.refuse <carrick.store.Transaction.refuse>`. Raise the error after ``run()`` has returned.
         """
-        at_once(self._awaited.refuse(error))
+        at_once(self.awaited.refuse(error))
 
     def handled(self) -> None:
         """Record the event being handled in the inbox, so that its effect in this transaction happens once.
 
         As :meth:`Transaction.handled <carrick.store.Transaction.handled>`.
         """
-        at_once(self._awaited.handled())
+        at_once(self.awaited.handled())
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Call ``action`` on the event loop's thread once the transaction is committed.
 
         It must be quick and must not raise.
         """
-        self._awaited.after_commit(action)
+        self.awaited.after_commit(action)
 
     def committed(self) -> None:
         """Run the actions. For the writer, right after the commit."""
-        self._awaited.committed()
+        self.awaited.committed()
 
     def end(self) -> None:
         """Refuse what is asked from now on. For the writer, when the function is over."""

@@ -1,23 +1,38 @@
 """The relay: everything that was committed, nothing else, in order for each partition, marked after the ack."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from carrick import outbox
 from carrick.errors import Code, ConfigurationError, MessagingError
 from carrick.event import EventSpec, partition_of
 from carrick.messaging.contract import Message
-from carrick.observe import EventQuarantined, EventsPublished, Observation, PublishFailed
+from carrick.observe import EventExpired, EventQuarantined, EventsPublished, Observation, PublishFailed
 from carrick.outbox import Outbox, Relay, RelayOptions
+from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import MemoryBroker, settle
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
+from tests.unit.store.places import AnyDatabase
 from tests.unit.testing.programs import until
 
 FAST = RelayOptions(poll=0.02, backoff=0.01, flush=0.5)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyDatabase]:
+    """Return a new database with an outbox: each kind in turn."""
+    if request.param == "sqlite":
+        async with SqliteDatabase(tmp_path / "test.db", migrations=[outbox.MIGRATIONS]) as sqlite:
+            yield sqlite
+        return
+    async with PostgresDatabase(request.getfixturevalue("postgres_url"), migrations=[outbox.MIGRATIONS]) as postgres:
+        yield postgres
 
 
 class Flaky(MemoryBroker):
@@ -57,7 +72,7 @@ class Flaky(MemoryBroker):
 
 
 async def _write(
-    database: SqliteDatabase, *keys: str, first: int = 0, outbox: Outbox | None = None, customer: str = ""
+    database: AnyDatabase, *keys: str, first: int = 0, outbox: Outbox | None = None, customer: str = ""
 ) -> None:
     async with database.transaction() as tx:
         for number, key in enumerate(keys, start=first):
@@ -80,7 +95,7 @@ def _keys(*, same_partition: bool = False) -> tuple[str, str]:
     return "k0", next(key for key in others if (partition_of(key) == partition_of("k0")) is same_partition)
 
 
-async def test_committed_events_are_published_as_they_were_written(database: SqliteDatabase) -> None:
+async def test_committed_events_are_published_as_they_were_written(database: AnyDatabase) -> None:
     """Subject, id, headers and bytes reach the stream, which is created when it is not there."""
     broker = MemoryBroker()
     async with database.transaction() as tx:
@@ -96,7 +111,7 @@ async def test_committed_events_are_published_as_they_were_written(database: Sql
     assert relay.processed == 1
 
 
-async def test_order_is_kept_in_each_partition(database: SqliteDatabase) -> None:
+async def test_order_is_kept_in_each_partition(database: AnyDatabase) -> None:
     """Over several batches every key's events are in the stream in the order of their commits."""
     broker = MemoryBroker()
     keys = [f"k{number % 20}" for number in range(200)]
@@ -109,7 +124,7 @@ async def test_order_is_kept_in_each_partition(database: SqliteDatabase) -> None
         assert _numbers(broker, partition) == sorted(_numbers(broker, partition))
 
 
-async def test_a_row_is_marked_only_after_its_acknowledgement(database: SqliteDatabase) -> None:
+async def test_a_row_is_marked_only_after_its_acknowledgement(database: AnyDatabase) -> None:
     """While the broker holds the acknowledgement back, the row counts as not published."""
     broker = Flaky()
     broker.open.clear()
@@ -124,7 +139,7 @@ async def test_a_row_is_marked_only_after_its_acknowledgement(database: SqliteDa
     assert relay.processed == 1
 
 
-async def test_what_was_stored_without_an_acknowledgement_is_found_in_the_stream(database: SqliteDatabase) -> None:
+async def test_what_was_stored_without_an_acknowledgement_is_found_in_the_stream(database: AnyDatabase) -> None:
     """The relay looks before it publishes again, and needs no window for duplicates: order stays, nothing doubles."""
     broker = Flaky()
     broker.lose_acks = 3
@@ -143,7 +158,7 @@ async def test_what_was_stored_without_an_acknowledgement_is_found_in_the_stream
     assert relay.processed == 5
 
 
-async def test_nothing_is_lost_while_the_broker_is_away(database: SqliteDatabase) -> None:
+async def test_nothing_is_lost_while_the_broker_is_away(database: AnyDatabase) -> None:
     """Rows wait without limit and without counting; when the broker is back they go out in order."""
     broker = Flaky()
     broker.available = False
@@ -159,7 +174,7 @@ async def test_nothing_is_lost_while_the_broker_is_away(database: SqliteDatabase
     assert _numbers(broker, partition_of("k0")) == [0, 1, 2, 3, 4, 5]
 
 
-async def test_a_refused_event_holds_back_its_own_key_only(database: SqliteDatabase) -> None:
+async def test_a_refused_event_holds_back_its_own_key_only(database: AnyDatabase) -> None:
     """It is put aside with the reason; others go on, those of its partition too; its later ones wait for it."""
     broker = Flaky()
     bad, other = _keys(same_partition=True)
@@ -177,11 +192,13 @@ async def test_a_refused_event_holds_back_its_own_key_only(database: SqliteDatab
     (quarantined,) = [each for each in seen if isinstance(each, EventQuarantined)]
     assert quarantined.reason == "refused"
     async with database.read() as tx:
-        rows = (await tx.execute("SELECT seq, refusal FROM carrick_outbox WHERE published_at IS NULL")).all()
+        rows = (
+            await tx.execute("SELECT seq, refusal FROM carrick_outbox WHERE published_at IS NULL ORDER BY seq")
+        ).all()
     assert [(row.seq, row.refusal) for row in rows] == [(5, "refused"), (6, None), (8, None)]
 
 
-async def test_however_much_waits_for_a_refused_event_the_others_go_on(database: SqliteDatabase) -> None:
+async def test_however_much_waits_for_a_refused_event_the_others_go_on(database: AnyDatabase) -> None:
     """The relay sees past more rows than a batch has."""
     broker = Flaky()
     bad, good = _keys()
@@ -195,7 +212,7 @@ async def test_however_much_waits_for_a_refused_event_the_others_go_on(database:
     assert await relay.pending() == 25
 
 
-async def test_a_failing_stream_holds_no_other_stream(database: SqliteDatabase) -> None:
+async def test_a_failing_stream_holds_no_other_stream(database: AnyDatabase) -> None:
     """A stream that can't be had keeps its own events waiting only."""
     broker = Flaky()
     broker.refused_streams = {"AUDIT"}
@@ -212,7 +229,7 @@ async def test_a_failing_stream_holds_no_other_stream(database: SqliteDatabase) 
     assert len(broker.messages("AUDIT")) == 1
 
 
-async def test_a_stream_that_went_is_made_again(database: SqliteDatabase) -> None:
+async def test_a_stream_that_went_is_made_again(database: AnyDatabase) -> None:
     """A broker that lost its streams gets them back: the relay does not trust what it saw at its start for ever."""
     broker = MemoryBroker()
     await _write(database, "k0")
@@ -225,7 +242,7 @@ async def test_a_stream_that_went_is_made_again(database: SqliteDatabase) -> Non
     assert _published(broker) == [("k0", 1)]
 
 
-async def test_commits_during_an_outage_do_not_make_the_relay_hot(database: SqliteDatabase) -> None:
+async def test_commits_during_an_outage_do_not_make_the_relay_hot(database: AnyDatabase) -> None:
     """A wake ends the rest after work, not the rest after a failure: each commit would be a try otherwise."""
     broker = Flaky()
     broker.available = False
@@ -239,7 +256,7 @@ async def test_commits_during_an_outage_do_not_make_the_relay_hot(database: Sqli
         assert [type(each).__name__ for each in failed].count("PublishFailed") == 1
 
 
-async def test_a_wake_ends_the_rest(database: SqliteDatabase) -> None:
+async def test_a_wake_ends_the_rest(database: AnyDatabase) -> None:
     """With the outbox's wake the relay need not poll."""
     broker = MemoryBroker()
     relay = Relay(database, broker, options=RelayOptions(poll=3600.0))
@@ -251,7 +268,7 @@ async def test_a_wake_ends_the_rest(database: SqliteDatabase) -> None:
     assert [number for _, number in _published(broker)] == [0, 1, 2]
 
 
-async def test_a_stop_publishes_what_is_left(database: SqliteDatabase) -> None:
+async def test_a_stop_publishes_what_is_left(database: AnyDatabase) -> None:
     """Rows that nobody told the relay of are flushed when it stops."""
     broker = MemoryBroker()
     relay = Relay(database, broker, options=RelayOptions(poll=3600.0, batch=3))
@@ -263,7 +280,7 @@ async def test_a_stop_publishes_what_is_left(database: SqliteDatabase) -> None:
     assert await relay.pending() == 0
 
 
-async def test_a_stop_without_a_broker_ends_and_says_so(database: SqliteDatabase) -> None:
+async def test_a_stop_without_a_broker_ends_and_says_so(database: AnyDatabase) -> None:
     """What can't be flushed stays for the next start."""
     broker = MemoryBroker()
     broker.available = False
@@ -280,7 +297,7 @@ async def test_a_stop_without_a_broker_ends_and_says_so(database: SqliteDatabase
     assert _published(broker) == [("k0", 0)]
 
 
-async def test_a_stop_with_a_silent_broker_ends(database: SqliteDatabase) -> None:
+async def test_a_stop_with_a_silent_broker_ends(database: AnyDatabase) -> None:
     """A flush whose acknowledgement does not come is given up after its time."""
     broker = Flaky()
     broker.open.clear()
@@ -290,7 +307,7 @@ async def test_a_stop_with_a_silent_broker_ends(database: SqliteDatabase) -> Non
     assert await relay.pending() == 1
 
 
-async def test_purge_takes_only_what_was_published_long_ago(database: SqliteDatabase) -> None:
+async def test_purge_takes_only_what_was_published_long_ago(database: AnyDatabase) -> None:
     """Neither a young published row nor an old unpublished one goes."""
     broker = MemoryBroker()
     relay = Relay(database, broker, options=RelayOptions(retention=3600.0, poll=0.02))
@@ -313,3 +330,58 @@ def test_options_are_checked(name: str) -> None:
     """Nothing may be zero or less: the relay would never work or never rest."""
     with pytest.raises(ConfigurationError, match=f"{name} must be above 0, not 0"):
         RelayOptions(**{name: 0})
+
+
+async def test_events_without_an_order_do_not_wait_for_a_refused_one(database: AnyDatabase) -> None:
+    """Neither in its batch nor later; those of the key that have an order do not wait for it either."""
+    loose = EventSpec(
+        full_name="a.v1.Loose", subject="orders.loose.v1", key="order_id", message=OrderPlaced, unordered=True
+    )
+    broker = Flaky()
+    broker.refused = {"poison"}
+    source = Outbox("orders")
+    async with database.transaction() as tx:
+        await source.write(tx, loose, OrderPlaced(order_id="k0", total=0, customer_id="poison"))
+        await source.write(tx, loose, OrderPlaced(order_id="k0", total=1))
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=2))
+    relay = Relay(database, broker, options=FAST)
+    async with relay:
+        await until(lambda: relay.processed == 2)
+        async with database.transaction() as tx:
+            await source.write_all(tx, [(loose, OrderPlaced(order_id="k0", total=each)) for each in (3, 4)])
+        await until(lambda: relay.processed == 4)
+    assert [number for _, number in _published(broker)] == [1, 2, 3, 4]
+
+
+async def test_an_event_waits_for_its_time(database: AnyDatabase) -> None:
+    """It is not published before, others of its key do not wait for it, and the relay does not sleep past it."""
+    broker = MemoryBroker()
+    source = Outbox("orders")
+    relay = Relay(database, broker, options=replace(FAST, poll=3600.0, lease=3600.0))
+    async with database.transaction() as tx:
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=1), delay=0.4)
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=2))
+    async with relay:
+        await until(lambda: relay.processed == 1)
+        assert [number for _, number in _published(broker)] == [2]
+        await until(lambda: relay.processed == 2)
+    assert [number for _, number in _published(broker)] == [2, 1]
+
+
+async def test_an_event_whose_time_is_over_is_not_published(database: AnyDatabase) -> None:
+    """It is marked as settled, with the reason, and said."""
+    broker = MemoryBroker()
+    source = Outbox("orders")
+    async with database.transaction() as tx:
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=1), expires_in=0.001)
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=2), expires_in=3600)
+        await source.write(tx, ORDER_PLACED, OrderPlaced(order_id="k0", total=3))
+    await asyncio.sleep(0.01)
+    seen: list[Observation] = []
+    async with Relay(database, broker, options=FAST, observe=seen.append) as relay:
+        await settle(relay)
+    assert [number for _, number in _published(broker)] == [2, 3]
+    assert [type(each) for each in seen].count(EventExpired) == 1
+    async with database.read() as tx:
+        rows = (await tx.execute("SELECT refusal FROM carrick_outbox ORDER BY seq")).all()
+    assert [row.refusal for row in rows] == ["expired", None, None]

@@ -22,15 +22,28 @@ from carrick.event import EventSpec
 from carrick.messaging.contract import Message
 from carrick.observe import Observation, PartitionsChanged, ignore
 from carrick.outbox import Outbox, Relay, RelayOptions, table
+from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import MemoryBroker, settle
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
+from tests.unit.store.places import AnyDatabase
 from tests.unit.testing.programs import until
 
 FAST = RelayOptions(poll=0.01, backoff=0.01, flush=1.0, lease=30.0)
 ANOTHER = EventSpec(full_name="a.v1.Other", subject="orders.another.v1", key="order_id", message=OrderPlaced)
 KEYS = ("k0", "k1", "k2", "k3")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyDatabase]:
+    """Return a new database with an outbox: each kind in turn."""
+    if request.param == "sqlite":
+        async with SqliteDatabase(tmp_path / "test.db", migrations=[outbox.MIGRATIONS]) as sqlite:
+            yield sqlite
+        return
+    async with PostgresDatabase(request.getfixturevalue("postgres_url"), migrations=[outbox.MIGRATIONS]) as postgres:
+        yield postgres
 
 
 class Unreliable(MemoryBroker):
@@ -64,21 +77,21 @@ class Unreliable(MemoryBroker):
             await event.wait()
 
 
-async def _write(database: SqliteDatabase, *keys: str) -> None:
+async def _write(database: AnyDatabase, *keys: str) -> None:
     """Write an event of each key; every second one has another subject."""
     async with database.transaction() as tx:
         for number, key in enumerate(keys):
             await Outbox("orders").write(tx, (ORDER_PLACED, ANOTHER)[number % 2], OrderPlaced(order_id=key))
 
 
-async def _end_leases(database: SqliteDatabase) -> None:
+async def _end_leases(database: AnyDatabase) -> None:
     """Let the time of all leases be over."""
     async with database.transaction() as tx:
         await tx.execute("UPDATE carrick_outbox_lease SET until = 0")
         await tx.execute("UPDATE carrick_outbox_relay SET until = 0")
 
 
-async def _audit(database: SqliteDatabase, broker: MemoryBroker) -> None:
+async def _audit(database: AnyDatabase, broker: MemoryBroker) -> None:
     """Compare the table with the stream, key by key: all is there, once, in order, and marked."""
     async with database.read() as tx:
         rows = (await tx.execute("SELECT id, key, published_at FROM carrick_outbox ORDER BY seq")).all()
@@ -93,13 +106,13 @@ async def _audit(database: SqliteDatabase, broker: MemoryBroker) -> None:
     assert stored == written
 
 
-def _relay(database: SqliteDatabase, broker: MemoryBroker, options: RelayOptions = FAST) -> Relay:
+def _relay(database: AnyDatabase, broker: MemoryBroker, options: RelayOptions = FAST) -> Relay:
     relay = Relay(database, broker, options=options, observe=ignore)
     relay._begin()
     return relay
 
 
-async def test_relays_share_the_partitions(database: SqliteDatabase) -> None:
+async def test_relays_share_the_partitions(database: AnyDatabase) -> None:
     """The second gets its half from the first, and all of it when the first has stopped."""
     broker = MemoryBroker()
     options = replace(FAST, lease=0.3)
@@ -121,7 +134,7 @@ async def test_relays_share_the_partitions(database: SqliteDatabase) -> None:
     await _audit(database, broker)
 
 
-async def test_three_relays_get_no_more_than_their_shares(database: SqliteDatabase) -> None:
+async def test_three_relays_get_no_more_than_their_shares(database: AnyDatabase) -> None:
     """Sixteen are six, five and five."""
     relays = [_relay(database, MemoryBroker()) for _ in range(3)]
     for _ in range(2):
@@ -131,7 +144,7 @@ async def test_three_relays_get_no_more_than_their_shares(database: SqliteDataba
     assert len(frozenset[int]().union(*(relay.partitions for relay in relays))) == 16
 
 
-async def test_a_relay_that_vanished_is_replaced_when_its_lease_ends(database: SqliteDatabase) -> None:
+async def test_a_relay_that_vanished_is_replaced_when_its_lease_ends(database: AnyDatabase) -> None:
     """Until then nobody else publishes; afterwards all is published, what it had taken up too."""
     broker = MemoryBroker()
     gone = _relay(database, broker, replace(FAST, lease=0.4))
@@ -145,7 +158,7 @@ async def test_a_relay_that_vanished_is_replaced_when_its_lease_ends(database: S
 
 
 @pytest.mark.parametrize("stored", [False, True])
-async def test_a_relay_that_was_held_up_publishes_and_marks_nothing(database: SqliteDatabase, stored: bool) -> None:
+async def test_a_relay_that_was_held_up_publishes_and_marks_nothing(database: AnyDatabase, stored: bool) -> None:
     """It stands still while it publishes, before or after the stream has stored; another takes over, and it wakes."""
     broker = Unreliable()
     await _write(database, *KEYS * 3)
@@ -177,7 +190,7 @@ async def test_a_relay_that_was_held_up_publishes_and_marks_nothing(database: Sq
     await _audit(database, broker)
 
 
-async def test_a_relay_without_its_lease_does_not_mark_what_it_finds(database: SqliteDatabase) -> None:
+async def test_a_relay_without_its_lease_does_not_mark_what_it_finds(database: AnyDatabase) -> None:
     """It was held up before it knew the stream, and finds there what the next one has stored and not marked yet."""
     broker = Unreliable()
     await _write(database, *KEYS)
@@ -198,7 +211,7 @@ async def test_a_relay_without_its_lease_does_not_mark_what_it_finds(database: S
 
 
 async def test_what_could_not_be_marked_is_not_published_again(
-    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+    database: AnyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is away just after the stream has stored, for longer than the stream remembers ids."""
     broker = Unreliable()
@@ -221,7 +234,7 @@ async def test_what_could_not_be_marked_is_not_published_again(
     await _audit(database, broker)
 
 
-async def test_a_stream_that_lost_messages_goes_on(database: SqliteDatabase) -> None:
+async def test_a_stream_that_lost_messages_goes_on(database: AnyDatabase) -> None:
     """What the relay knew of it is more than there is: it says so, and goes on after what is left."""
     broker = MemoryBroker()
     seen: list[str] = []
@@ -240,7 +253,7 @@ async def test_a_stream_that_lost_messages_goes_on(database: SqliteDatabase) -> 
     assert seen.count("StreamBehind") == 1
 
 
-async def test_a_stop_gives_the_partitions_back(database: SqliteDatabase) -> None:
+async def test_a_stop_gives_the_partitions_back(database: AnyDatabase) -> None:
     """The next relay need not wait for the leases to end."""
     broker = MemoryBroker()
     async with Relay(database, broker, options=FAST) as relay:
@@ -260,7 +273,7 @@ async def _fresh() -> AsyncIterator[SqliteDatabase]:
 class Site:
     """Two relays, one database, one broker, and what can happen to them."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: AnyDatabase) -> None:
         self.database = database
         self.broker = Unreliable()
         self.relays = [_relay(database, self.broker, replace(FAST, batch=3)) for _ in range(2)]
