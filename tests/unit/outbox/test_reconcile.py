@@ -236,6 +236,23 @@ async def test_places_that_are_ahead_of_the_stream_are_forgotten(either: AnyData
     assert len(ids) == 3
 
 
+async def test_what_came_after_a_loss_is_found(either: AnyDatabase) -> None:
+    """A relay that stored events in a stream made anew, and died before it marked them, leaves nothing to do twice."""
+    broker = Forgetful()
+    await write(either, *["k"] * 5)
+    await _publish(either, broker)
+    broker.delete()
+    ids = await write(either, "k", "k")
+    await broker.ensure_stream("ORDERS", ["orders.>"])
+    subject = ORDER_PLACED.subject_of("k")
+    messages = [Message(stream="ORDERS", subject=subject, id=each, data=b"") for each in ids]
+    await broker.append(messages, {subject: 0})
+    broker._streams["ORDERS"].ids.clear()  # longer ago than the window for duplicates
+    await _publish(either, broker)
+    assert broker.ids() == ids
+    assert {row.published_at is None for row in (await rows(either)).values()} == {False}
+
+
 async def test_many_are_read_in_pages(either: AnyDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a batch of one subject, with word of how far it is."""
     monkeypatch.setattr(reconcile, "_READ", 1000)
