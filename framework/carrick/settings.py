@@ -12,6 +12,9 @@ from carrick.errors import ConfigurationError
 
 __all__ = ["ServiceSettings"]
 
+_OF_COMMANDS = frozenset({"CARRICK_DATABASE_URL"})
+"""Variables that only commands read, and that may be there when a service starts."""
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -46,7 +49,7 @@ class ServiceSettings(BaseSettings):
         complaints = [
             _unknown(name, known)
             for name in os.environ
-            if prefix and name.upper().startswith(prefix.upper()) and name.upper() not in known
+            if prefix and name.upper().startswith(prefix.upper()) and name.upper() not in known | _OF_COMMANDS
         ]
         try:
             settings = cls()

@@ -9,7 +9,7 @@ import pytest
 
 from carrick.errors import Code, MessagingError
 from carrick.ids import random_id
-from carrick.messaging import MAX_BATCH, Broker, Consumer, Delivery, Message, Stored
+from carrick.messaging import MAX_BATCH, Broker, Consumer, Delivery, Holding, Message, Stored
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import MemoryBroker, NatsServer
 from tests.unit.testing.programs import until
@@ -255,6 +255,26 @@ async def test_what_was_stored_after_a_sequence_can_be_read(site: Site) -> None:
     assert await site.broker.stored_after(site.stream, subject, 4, 10) == []
     assert await site.broker.stored_after(site.stream, f"{site.root}.none.p00", 0, 10) == []
     assert await site.broker.last(site.stream, f"{site.root}.none.p00") == 0
+
+
+@pytest.mark.parametrize("most", [1, 4, 5, 7, 40, 41, 1000])
+async def test_many_can_be_read_at_once(site: Site, most: int) -> None:
+    """However many are asked for, it is the first ones after the sequence, without those of other subjects."""
+    (subject,) = _subjects(site, "a")
+    for number in range(40):
+        await site.publish(number)
+        await site.publish(number, branch="b")
+    expected = [Stored(2 * number + 1, f"a-{number}") for number in range(40)]
+    assert await site.broker.stored_after(site.stream, subject, 0, most) == expected[:most]
+    assert await site.broker.stored_after(site.stream, subject, 10, most) == expected[5:][:most]
+    assert await site.broker.stored_after(site.stream, subject, 79, most) == []
+
+
+async def test_a_stream_says_how_much_it_holds(site: Site) -> None:
+    """Of a stream without limits nothing is removed; a stream that is not there is no error."""
+    await site.publish(*range(3))
+    assert await site.broker.holding(site.stream) == Holding(messages=3)
+    assert await site.broker.holding("MISSING") is None
 
 
 @pytest.mark.parametrize("count", [1, 60])

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -14,7 +15,7 @@ from nats.js import JetStreamContext
 
 from carrick.errors import Code, ConfigurationError, MessagingError
 from carrick.ids import random_id
-from carrick.messaging import DeadLetters, Message
+from carrick.messaging import DeadLetters, Holding, Message
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import NatsServer
 from tests.unit.testing.programs import until
@@ -300,6 +301,39 @@ async def test_a_client_that_was_closed_for_good_is_replaced(nats_server: NatsSe
         await broker.publish(Message(stream="REOPENED", subject="reopened.a", id="1", data=b""))
         tries = [task for task in asyncio.all_tasks() if "_reopen" in repr(task.get_coro())]
     assert tries == []
+
+
+async def test_what_a_stream_removes_is_told(nats_url: str) -> None:
+    """Limits of age and number, and retention by interest, each in the framework's words."""
+    name = f"L{random_id()[:12]}"
+    async with _jetstream(nats_url) as jetstream, NatsBroker(nats_url, name="test") as broker:
+        kinds: dict[str, tuple[dict[str, Any], Holding]] = {
+            "AGE": ({"max_age": 60.0}, Holding(messages=0, max_age=60.0, limited=True)),
+            "NUMBER": ({"max_msgs": 5}, Holding(messages=0, limited=True)),
+            "SUBJECT": ({"max_msgs_per_subject": 5}, Holding(messages=0, limited=True)),
+            "FULL": ({"max_msgs": 5, "discard": "new"}, Holding(messages=0)),
+            "QUEUE": ({"retention": "workqueue"}, Holding(messages=0, consuming=True)),
+        }
+        for kind, (config, expected) in kinds.items():
+            await jetstream.add_stream(name=f"{name}{kind}", subjects=[f"{name}{kind}.>"], **config)
+            assert await broker.holding(f"{name}{kind}") == expected
+        for _ in range(7):
+            await jetstream.publish(f"{name}NUMBER.a", b"")
+        assert await broker.holding(f"{name}NUMBER") == Holding(messages=5, limited=True, removed=True)
+
+
+async def test_reading_ids_leaves_no_consumers(nats_url: str) -> None:
+    """A consumer that reads many at once is removed; where none may be made, messages are asked for one by one."""
+    name = f"C{random_id()[:12]}"
+    async with _jetstream(nats_url) as jetstream, NatsBroker(nats_url, name="test") as broker:
+        await jetstream.add_stream(name=name, subjects=[f"{name}.>"], max_consumers=1)
+        for number in range(30):
+            await jetstream.publish(f"{name}.a", b"x", headers={"Nats-Msg-Id": str(number)})
+        expected = [str(number) for number in range(30)]
+        assert [each.id for each in await broker.stored_after(name, f"{name}.a", 0, 100)] == expected
+        assert await jetstream.consumers_info(name) == []
+        await broker.consume(name, "other", [f"{name}.>"], ack_wait=1.0, max_in_flight=1)
+        assert [each.id for each in await broker.stored_after(name, f"{name}.a", 0, 100)] == expected
 
 
 @pytest.mark.parametrize("count", [1, 60])

@@ -123,3 +123,9 @@ def test_no_value_shows_in_the_message(monkeypatch: pytest.MonkeyPatch, name: st
 def test_the_nats_url_is_not_shown() -> None:
     """Settings can be logged: what may hold credentials is left out."""
     assert "nats://" not in repr(_Settings(nats_url="nats://user:hunter2@host"))
+
+
+def test_a_variable_of_commands_does_not_keep_a_service_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`carrick outbox` reads it, and a shell may have it for good."""
+    monkeypatch.setenv("CARRICK_DATABASE_URL", "sqlite:orders.db")
+    ServiceSettings.load()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from carrick import outbox, store
-from carrick.cli.target import extras_named
+from carrick.cli.databases import FORMS, VARIABLES, database_from
 from carrick.errors import ConfigurationError
 from carrick.store import Migrations
 from carrick.store.roles import Level
@@ -36,9 +36,9 @@ _Url = Annotated[
     str,
     typer.Option(
         "--database",
-        envvar="CARRICK_DATABASE",
-        show_envvar=True,
-        help="sqlite:///folder/file.db, a path, or postgresql://user:password@host/name.",
+        metavar="URL",
+        envvar=list(VARIABLES),
+        help=f"{FORMS}. A password is better given by the variable.",
     ),
 ]
 _Own = Annotated[
@@ -80,7 +80,9 @@ def migrate(
 
     """
     components = (*_OWN, *map(_component, migrations or ()))
-    found = asyncio.run(_apply(_database(database, schema, components), components, dry_run=dry_run))
+    found = asyncio.run(
+        _apply(database_from(database, migrations=components, schema=schema), components, dry_run=dry_run)
+    )
     _print(found, as_json=as_json, nothing="nothing is due")
 
 
@@ -94,7 +96,9 @@ def status(database: _Url, migrations: _Own = None, schema: _Schema = None, as_j
     Exit status: 0, whatever is due; 1 when the database can't be had.
     """
     components = (*_OWN, *map(_component, migrations or ()))
-    _print(asyncio.run(_look(_database(database, schema, components), components)), as_json=as_json)
+    _print(
+        asyncio.run(_look(database_from(database, migrations=components, schema=schema), components)), as_json=as_json
+    )
 
 
 @db.command()
@@ -131,33 +135,6 @@ def _component(argument: str) -> Migrations:
     if not (name and equals and folder):
         raise ConfigurationError("--migrations is COMPONENT=FOLDER, like shop.orders=services/orders/migrations")
     return Migrations(name, Path(folder))
-
-
-def _database(url: str, schema: str | None, components: Sequence[Migrations]) -> "AnyDatabase":
-    """Make the database that a URL names. The URL is never shown: it may hold a password."""
-    with extras_named("carrick db"):
-        if url.startswith(("postgresql://", "postgres://")):
-            from carrick.store.postgres import PostgresDatabase
-
-            return PostgresDatabase(url, migrations=components, schema=schema)
-        if schema is not None:
-            raise ConfigurationError("--schema is for PostgreSQL; in SQLite there are none")
-        from carrick.store.sqlite import SqliteDatabase
-
-        return SqliteDatabase(_path(url), migrations=components)
-
-
-def _path(url: str) -> Path:
-    """Return the file of sqlite:///relative, sqlite:////absolute, sqlite:path, or of a path."""
-    scheme, colon, rest = url.partition(":")
-    if not colon:
-        return Path(url)
-    path = rest.removeprefix("///") if rest.startswith("//") else rest
-    if scheme != "sqlite" or not path or path.startswith("//"):
-        raise ConfigurationError(
-            "--database is sqlite:///folder/file.db, sqlite:////absolute/file.db, a path, or postgresql://..."
-        )
-    return Path(path)
 
 
 async def _look(database: "AnyDatabase", components: Sequence[Migrations]) -> tuple[Step, ...]:

@@ -14,6 +14,7 @@ from carrick.cli.db import db
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
 from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
 from carrick.cli.new import check_name, make_project
+from carrick.cli.outbox import outbox_commands
 from carrick.cli.target import load_app
 from carrick.errors import CarrickError, ConfigurationError
 
@@ -26,6 +27,7 @@ _cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _cli.add_typer(db, name="db")
+_cli.add_typer(outbox_commands, name="outbox")
 
 
 def _show_version(asked: bool) -> None:

@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from carrick._on_demand import on_demand
-from carrick.messaging.contract import MAX_BATCH, Appender, Broker, Consumer, Delivery, Message, Publisher, Stored
+from carrick.messaging.contract import (
+    MAX_BATCH,
+    Appender,
+    Broker,
+    Consumer,
+    Delivery,
+    Holding,
+    Message,
+    Publisher,
+    Stored,
+)
 from carrick.messaging.deadletter import DeadLetters
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ __all__ = [
     "DeadLetters",
     "Delivery",
     "GuardedBroker",
+    "Holding",
     "Message",
     "Publisher",
     "Stored",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["MAX_BATCH", "Appender", "Broker", "Consumer", "Delivery", "Message", "Publisher", "Stored"]
+__all__ = ["MAX_BATCH", "Appender", "Broker", "Consumer", "Delivery", "Holding", "Message", "Publisher", "Stored"]
 
 MAX_BATCH = 1000
 """The most messages that are appended at once: what NATS takes in an atomic batch."""
@@ -90,6 +90,21 @@ class Stored:
     id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """How much a stream holds, and whether something may be missing that it removed by itself."""
+
+    messages: int
+    max_age: float | None = None
+    """Seconds after which it removes a message, or None for never."""
+    limited: bool = False
+    """Whether it removes the oldest messages, because of their age or because there are too many."""
+    consuming: bool = False
+    """Whether it removes messages that were settled by their consumers."""
+    removed: bool = False
+    """Whether messages were removed from its beginning or amid, by itself or by hand."""
+
+
 class Appender(Protocol):
     """Where messages go whose sender knows what was stored before them, and must not be overtaken by another sender."""
 
@@ -111,7 +126,10 @@ class Appender(Protocol):
         ...
 
     async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
-        """Return the first ``most`` messages of a subject after a sequence, oldest first."""
+        """Return the first ``most`` messages of a subject after a sequence, oldest first: fewer when there are no more.
+
+        What it says is true of the stream, not of a copy that may be behind or ahead.
+        """
         ...
 
 
@@ -136,6 +154,10 @@ class Broker(Publisher, Appender, Protocol):
 
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream, or check that the one there has these subjects. Raises ``MessagingError``."""
+        ...
+
+    async def holding(self, stream: str) -> Holding | None:
+        """Return how much a stream holds, or None when there is no stream of that name."""
         ...
 
     async def consume(

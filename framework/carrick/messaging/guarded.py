@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from carrick.errors import DeadlineError, MessagingError, RejectedError
 from carrick.guard import Guard, is_outage
-from carrick.messaging.contract import Broker, Consumer, Message, Stored
+from carrick.messaging.contract import Broker, Consumer, Holding, Message, Stored
 
 __all__ = ["GuardedBroker"]
 
@@ -45,6 +45,10 @@ class GuardedBroker:
     async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Create the stream, or check the subjects of the one there."""
         await self._ask(partial(self._broker.ensure_stream, name, subjects))
+
+    async def holding(self, stream: str) -> Holding | None:
+        """Return how much a stream holds."""
+        return await self._ask(partial(self._broker.holding, stream))
 
     async def consume(
         self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int

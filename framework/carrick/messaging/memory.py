@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
-from carrick.messaging.contract import Consumer, Delivery, Message, Stored
+from carrick.messaging.contract import Consumer, Delivery, Holding, Message, Stored
 from carrick.messaging.subjects import matches
 
 __all__ = ["MemoryBroker"]
@@ -110,6 +110,12 @@ class MemoryBroker:
         missing = set(subjects) - set(stream.subjects)
         if missing:
             raise MessagingError(Code.FAILED_PRECONDITION, f"stream {name} lacks the subjects {sorted(missing)}")
+
+    async def holding(self, stream: str) -> Holding | None:
+        """Count the messages."""
+        self._check()
+        found = self._streams.get(stream)
+        return None if found is None else Holding(messages=len(found.messages))
 
     async def consume(
         self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int

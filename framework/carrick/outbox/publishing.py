@@ -108,9 +108,10 @@ class Publishing:
         for subject, last in zip(unknown, ends, strict=True):
             if last < known[subject]:
                 self._observe(StreamBehind(stream=stream, subject=subject, known=known[subject], last=last))
+                known[subject] = 0  # that was of what it lost: what has come since may not be marked yet
             while last > known[subject]:
                 found += await self._mark_stored(stream, subject, known)
-            self._last[stream, subject] = last if last < known[subject] else known[subject]
+            self._last[stream, subject] = known[subject]
         if found:
             self.published += found
             self._observe(EventsPublished(count=found))

@@ -11,9 +11,12 @@ from carrick.store.dialect import Sql
 from carrick.store.transaction import Result, Transaction
 
 __all__ = [
+    "all_positions",
     "backlog",
     "beat",
+    "clock",
     "due_in",
+    "forget_positions",
     "leave",
     "let_go",
     "mark",
@@ -22,11 +25,14 @@ __all__ = [
     "pending",
     "positions",
     "publish_due",
+    "published_after",
+    "published_subjects",
     "purge",
     "quarantine",
     "renew",
     "set_positions",
     "take",
+    "unmark",
     "unpublished",
 ]
 
@@ -141,6 +147,32 @@ _SET_POSITION = _Statement(
     ON CONFLICT (stream, subject) DO UPDATE SET sequence = excluded.sequence
     """
 )
+_FORGET_POSITIONS = _Statement(
+    "DELETE FROM carrick_outbox_position WHERE stream = :stream AND subject IN {subjects}", subjects="text"
+)
+_ALL_POSITIONS = _Statement("SELECT stream, subject, sequence FROM carrick_outbox_position ORDER BY stream, subject")
+_CLOCK = _Statement("SELECT {now} AS seconds")
+_PUBLISHED_SUBJECTS = _Statement(
+    """
+    SELECT DISTINCT stream, subject FROM carrick_outbox
+    WHERE published_at > :after AND published_at <= :until AND refusal IS NULL ORDER BY stream, subject
+    """
+)
+_PUBLISHED_AFTER = _Statement(
+    """
+    SELECT seq, id, stream, subject, partition, published_at FROM carrick_outbox
+    WHERE stream = :stream AND seq > :seq AND refusal IS NULL
+        AND published_at + 0 > :after AND published_at + 0 <= :until  -- by seq, not by the index of published_at
+    ORDER BY seq LIMIT :most
+    """
+)
+_UNMARK = _Statement(
+    """
+    UPDATE carrick_outbox SET published_at = NULL
+    WHERE seq IN {seqs} AND published_at <= :until AND refusal IS NULL
+    """,
+    seqs="bigint",
+)
 
 
 async def pending(
@@ -242,3 +274,37 @@ async def set_positions(tx: Transaction, stream: str, known: Mapping[str, int]) 
         await _SET_POSITION.run_each(
             tx, [{"stream": stream, "subject": subject, "sequence": each} for subject, each in known.items()]
         )
+
+
+async def all_positions(tx: Transaction) -> Sequence[Any]:
+    """Return up to which sequence the messages of each stream's subjects are known."""
+    return (await _ALL_POSITIONS.run(tx)).all()
+
+
+async def forget_positions(tx: Transaction, stream: str, subjects: Collection[str]) -> None:
+    """Have whoever publishes to some subjects next read them from their beginning, and mark what is there."""
+    if subjects:
+        await _FORGET_POSITIONS.run(tx, stream=stream, subjects=subjects)
+
+
+async def clock(tx: Transaction) -> float:
+    """Return the database's time."""
+    return float((await _CLOCK.run(tx)).scalar_one())
+
+
+async def published_subjects(tx: Transaction, *, after: float, until: float) -> Sequence[Any]:
+    """Return the streams and subjects of events that were published in a time, without those that were given up."""
+    return (await _PUBLISHED_SUBJECTS.run(tx, after=after, until=until)).all()
+
+
+async def published_after(
+    tx: Transaction, stream: str, *, after: float, until: float, seq: int, most: int
+) -> Sequence[Any]:
+    """Return the next events behind one that were published in a time, without those that were given up."""
+    found = await _PUBLISHED_AFTER.run(tx, stream=stream, after=after, until=until, seq=seq, most=most)
+    return found.all()
+
+
+async def unmark(tx: Transaction, seqs: Collection[int], *, until: float) -> int:
+    """Let events that were published up to some time be published again; return how many of them."""
+    return (await _UNMARK.run(tx, seqs=seqs, until=until)).rowcount

@@ -19,12 +19,13 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header, Storag
 from nats.js.errors import APIError, NotFoundError
 
 from carrick.errors import Code, ConfigurationError, MessagingError
-from carrick.messaging.contract import Consumer, Message, Stored
+from carrick.messaging.contract import Consumer, Holding, Message, Stored
 from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
 from carrick.messaging.nats.consumer import NatsConsumer
 from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.faults import size_of, vendor_errors
+from carrick.messaging.nats.reading import holding, stored_after
 from carrick.messaging.subjects import matches
 
 __all__ = ["NatsBroker"]
@@ -156,18 +157,16 @@ class NatsBroker:
                 return 0
 
     async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
-        """Ask the stream's leader for one after the other."""
-        jetstream = self._jetstream()
-        found: list[Stored] = []
+        """Ask the stream's leader, and read with a consumer of headers in between."""
+        client = self._connected()
         with vendor_errors(f"messages of {subject} after {sequence}"):
-            while len(found) < most:
-                try:
-                    message = await jetstream.get_msg(stream, seq=sequence + 1, subject=subject, next=True)
-                except NotFoundError:
-                    break
-                sequence = message.seq or 0
-                found.append(Stored(sequence, (message.headers or {}).get(Header.MSG_ID.value, "")))
-        return found
+            return await stored_after(client, stream, subject, sequence, most, self._publish_timeout)
+
+    async def holding(self, stream: str) -> Holding | None:
+        """Ask for the stream's configuration and state."""
+        jetstream = self._jetstream()
+        with vendor_errors(f"stream {stream}"):
+            return await holding(jetstream, stream)
 
     async def _check_subjects(self, stream: str, messages: Sequence[Message]) -> None:
         """Raise ``NOT_FOUND`` when the stream is there and does not take a subject. A server that starts is silent."""

@@ -1,6 +1,7 @@
 -- Events. Those of one key are in the order in which their transactions committed: the writer holds a lock on the key,
 -- from before its number is drawn until the end of its transaction.
--- An event is pending until published_at or refused_at is set, and waits for its time while due_at is.
+-- An event is pending until published_at or refused_at is set, and waits for its time while due_at is. One that is
+-- given up has published_at and a refusal: it expired, or, with refused_at, somebody dropped it from quarantine.
 CREATE TABLE carrick_outbox (
     seq             BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id              TEXT NOT NULL UNIQUE,

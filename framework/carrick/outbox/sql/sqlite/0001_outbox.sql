@@ -1,5 +1,6 @@
 -- Events, in the order in which their transactions committed: SQLite lets one transaction write at a time.
--- One is pending until published_at or refused_at is set, and waits for its time while due_at is.
+-- One is pending until published_at or refused_at is set, and waits for its time while due_at is. One that is given up
+-- has published_at and a refusal: it expired, or, with refused_at, somebody dropped it from quarantine.
 CREATE TABLE carrick_outbox (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
     id              TEXT NOT NULL UNIQUE,
