@@ -7,7 +7,8 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from carrick.event import PARTITIONS, EventSpec, partition_of
-from carrick.outbox import Outbox, table
+from carrick.outbox import Outbox, quarantine, table
+from carrick.outbox.status import require_outbox, status
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
@@ -253,6 +254,69 @@ class OutboxContract(FrameworkTables):
             await table.set_positions(tx, "S", {"a": 5})
             assert await table.positions(tx, "S", ["a", "b", "c"]) == {"a": 5, "b": 2**40, "c": 0}
             assert await table.positions(tx, "T", ["a"]) == {"a": 7}
+            found = [(row.stream, row.subject, row.sequence) for row in await table.all_positions(tx)]
+            assert found == [("S", "a", 5), ("S", "b", 2**40), ("T", "a", 7)]
+            await table.forget_positions(tx, "S", ["a", "c"])
+            assert await table.positions(tx, "S", ["a", "b"]) == {"a": 0, "b": 2**40}
+
+    async def test_quarantined_events_are_retried_or_dropped(self, database: StoreDatabase) -> None:
+        """Chosen by subject and a part of the reason; what waited behind them is pending again."""
+        await _write(database, "a", "a", "b", "b")
+        seqs = await _seqs(database)
+        async with database.transaction() as tx:
+            await table.quarantine(tx, seqs[0], "100% too large")
+            await table.quarantine(tx, seqs[2], "Too_Odd")
+            listed = await quarantine.quarantined(tx)
+            assert [(each.key, each.reason, each.behind) for each in listed] == [
+                ("a", "100% too large", 1),
+                ("b", "Too_Odd", 1),
+            ]
+            found = await quarantine.find(tx, listed[0].id)
+            assert found is not None
+            assert found.key == "a"
+            assert await quarantine.payload_of(tx, listed[0].id) == StringValue(value="a").SerializeToString()
+        large, odd = quarantine.Selection(reason="100% TOO"), quarantine.Selection(subject=_EVENT.subject, reason="o_o")
+        async with database.transaction() as tx:
+            assert await quarantine.counted(tx, odd) == {_EVENT.subject_of("b"): 1}
+            assert await quarantine.retry(tx, large) == {_EVENT.subject_of("a"): 1}
+            assert await quarantine.drop(tx, odd) == {_EVENT.subject_of("b"): 1}
+            assert await quarantine.quarantined(tx) == []
+        assert await _pending(database) == ["a", "a", "b"]
+
+    async def test_published_events_are_listed_and_taken_back(self, database: StoreDatabase) -> None:
+        """By time and number, without what was given up; what is published since is left alone."""
+        await _write(database, *"abc")
+        seqs = await _seqs(database)
+        async with database.transaction() as tx:
+            await table.mark(tx, seqs[:2])
+            await table.mark_expired(tx, seqs[2:])
+        async with database.transaction() as tx:
+            until = await table.clock(tx)
+            found = await table.published_subjects(tx, after=0.0, until=until)
+            assert {(row.stream, row.subject) for row in found} == {("SAID", _EVENT.subject_of(key)) for key in "ab"}
+            rows = await table.published_after(tx, "SAID", after=0.0, until=until, seq=seqs[0], most=10)
+            assert [row.seq for row in rows] == [seqs[1]]
+            assert await table.published_after(tx, "SAID", after=until, until=until + 1, seq=0, most=10) == []
+            assert await table.unmark(tx, seqs, until=1.0) == 0
+            assert await table.unmark(tx, seqs, until=until) == 2
+        assert await _pending(database) == ["a", "b"]
+
+    async def test_the_whole_is_seen_at_one_moment(self, database: StoreDatabase) -> None:
+        """Each event counted as what it is, and who holds which partition, also from a reader."""
+        await _write(database, "a", "a", "b", "c")
+        seqs = await _seqs(database)
+        async with database.transaction() as tx:
+            await Outbox("test").write(tx, _EVENT, StringValue(value="later"), delay=1000.0)
+            await table.quarantine(tx, seqs[0], "refused")
+            await table.mark(tx, [seqs[2]])
+            await table.beat(tx, owner="one", name="relay", ttl=1000.0)
+            await table.take(tx, owner="one", ttl=1000.0, most=3)
+        async with database.read() as tx:
+            await require_outbox(tx)
+            found = await status(tx)
+        counts = (found.pending, found.waiting, found.quarantined, found.blocked, found.published, found.given_up)
+        assert counts == (2, 1, 1, 1, 1, 0)
+        assert [(relay.name, relay.partitions) for relay in found.relays] == [("relay", 3)]
 
 
 async def _write(database: StoreDatabase, *keys: str, spec: EventSpec[StringValue] = _EVENT) -> None:
