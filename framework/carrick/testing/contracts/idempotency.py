@@ -20,6 +20,8 @@ from carrick.store import IdempotencyRecords, Sql
 from carrick.testing.contracts.site import StoreDatabase, StoreSite
 from carrick.testing.contracts.tables import FrameworkTables
 
+__all__ = ["IdempotencyContract"]
+
 PLACE_ORDER = MethodSpec(
     service="carrick.testing.v1.Orders",
     name="PlaceOrder",
@@ -81,9 +83,6 @@ async def _left(database: StoreDatabase) -> float:
     async with database.read() as tx:
         rows = await tx.execute(_LEFT.of(tx.dialect))
         return float(rows.scalar_one())
-
-
-__all__ = ["IdempotencyContract"]
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,8 @@ from carrick.store import Inbox
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
+__all__ = ["InboxContract"]
+
 
 async def _handle(database: StoreDatabase, event_id: str, note: str, consumer: str = "c") -> Receipt:
     """Do what an event's handler does: an effect and the receipt in one transaction."""
@@ -29,9 +31,6 @@ async def _handle(database: StoreDatabase, event_id: str, note: str, consumer: s
 async def _effects(database: StoreDatabase) -> list[str]:
     async with database.read() as tx:
         return [row.note for row in (await tx.execute("SELECT note FROM effects")).all()]
-
-
-__all__ = ["InboxContract"]
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,8 @@ from carrick.store import Sql
 from carrick.testing.contracts.cancelling import CancelledAt
 from carrick.testing.contracts.site import StoreDatabase, StoreSite
 
+__all__ = ["TransactionContract"]
+
 _STOCK = Sql.template("SELECT pieces FROM stock {lock}")
 
 
@@ -28,9 +30,6 @@ async def _ids(database: StoreDatabase, table: str = "orders") -> list[int]:
     """Read on another connection: sees only what was committed."""
     async with database.read() as tx:
         return [row.id for row in (await tx.execute(f"SELECT id FROM {table} ORDER BY id")).all()]
-
-
-__all__ = ["TransactionContract"]
 
 
 @pytest.mark.asyncio
@@ -67,7 +66,7 @@ class TransactionContract:
         async with db.transaction() as tx:
             await tx.execute("INSERT INTO orders VALUES (1)")
             with pytest.raises(CarrickError, match="already in a transaction on this database") as caught:
-                async with db.transaction():
+                async with asyncio.timeout(10), db.transaction():
                     pytest.fail("entered")
             assert caught.value.code is Code.INTERNAL
         assert await _ids(db) == [1]
@@ -76,7 +75,7 @@ class TransactionContract:
         """A gathered child would wait for its parent's transaction, and the parent for the child."""
 
         async def child() -> None:
-            async with db.transaction():
+            async with asyncio.timeout(10), db.transaction():
                 pass
 
         async with db.transaction():
@@ -131,6 +130,21 @@ class TransactionContract:
                 tx.after_commit(lambda: seen.append("never"))
                 raise KeyError
         assert len(seen) == 2
+
+    async def test_a_commit_that_fails_leaves_nothing(self, db: StoreDatabase) -> None:
+        """A constraint that is checked at the commit refuses it: no action runs, and the next transaction does."""
+        committed: list[int] = []
+        deferred = "INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED"
+        async with db.transaction() as tx:
+            await tx.execute(f"CREATE TABLE lines (order_id {deferred})")
+        with pytest.raises(Exception, match=r"(?i)foreign key"):
+            async with db.transaction() as tx:
+                tx.after_commit(lambda: committed.append(1))
+                await tx.execute("INSERT INTO events VALUES (1)")
+                await tx.execute("INSERT INTO lines VALUES (77)")
+        assert committed == await _ids(db, "events") == []
+        await _write(db, 2, committed)
+        assert await _ids(db) == committed == [2]
 
     async def test_cancelling_at_any_moment_commits_all_or_nothing(self, db: StoreDatabase) -> None:
         """Both rows and the action, or none of them, wherever the cancellation strikes; then the next one runs."""
