@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format generate check-generated real-protos torture-codegen torture-outbox
-.PHONY: bench-rpc bench-policies bench-codegen bench-import bench-outbox-writing wheel lock clean
+.PHONY: bench-rpc bench-policies bench-outbox bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -78,14 +78,14 @@ bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the frame
 bench-policies: $(READY) $(PEERS) ## what policies cost without a transport, and what they do, in simulations
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.policies $(ARGS)
 
+bench-outbox: $(READY) $(PEERS) ## events/s of the relay beside a bare loop and others, what writing costs, latency
+	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.outbox $(ARGS)
+
 bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 	@$(BIN)/python -m tests.bench.codegen $(ARGS)
 
 bench-import: $(READY) ## import time of clients, bare grpc.aio beside the framework
 	@$(BIN)/python -m tests.bench.imports $(ARGS)
-
-bench-outbox-writing: $(READY) ## what writing an event adds to a PostgreSQL transaction, and batches
-	@$(BIN)/python -m tests.bench.outbox_writing $(ARGS)
 
 wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

@@ -9,7 +9,7 @@ from carrick.ids import time_ordered_id
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database
 
-__all__ = ["EVENT_BYTES", "fill"]
+__all__ = ["EVENT_BYTES", "fill", "headers_of"]
 
 EVENT_BYTES = 256
 _KEYS = 10_000
@@ -30,21 +30,26 @@ async def fill(database: Database, count: int) -> None:
             await tx.execute(_INSERT.of(tx.dialect), list(_rows(start, min(start + _CHUNK, count))))
 
 
+def headers_of(number: int) -> dict[str, str]:
+    """Return the headers of an event."""
+    event_id = time_ordered_id()
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": event_id,
+        "ce-source": "orders",
+        "ce-type": "shop.orders.v1.OrderPlaced",
+        "ce-time": "2026-11-24T12:00:00Z",
+        "ce-datacontenttype": "application/protobuf",
+        "ce-partitionkey": f"order-{number % _KEYS}",
+        "ce-correlationid": event_id,
+    }
+
+
 def _rows(start: int, end: int) -> Iterator[dict[str, Any]]:
-    for number in range(start, end):
-        key, event_id = f"order-{number % _KEYS}", time_ordered_id()
-        headers = {
-            "ce-specversion": "1.0",
-            "ce-id": event_id,
-            "ce-source": "orders",
-            "ce-type": "shop.orders.v1.OrderPlaced",
-            "ce-time": "2026-11-24T12:00:00Z",
-            "ce-datacontenttype": "application/protobuf",
-            "ce-partitionkey": key,
-            "ce-correlationid": event_id,
-        }
+    for headers in map(headers_of, range(start, end)):
+        key = headers["ce-partitionkey"]
         yield {
-            "id": event_id,
+            "id": headers["ce-id"],
             "subject": f"orders.placed.v1.p{partition_of(key):02d}",
             "partition": partition_of(key),
             "key": key,
