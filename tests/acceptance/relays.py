@@ -13,8 +13,9 @@ from typing import Any
 from nats.aio.client import Client
 
 from carrick import outbox
-from carrick.errors import StoreError
+from carrick.errors import MessagingError, StoreError
 from carrick.event import EventSpec
+from carrick.messaging import Consumer
 from carrick.messaging.nats import NatsBroker
 from carrick.observe import ignore
 from carrick.outbox import Outbox, Relay, RelayOptions, table
@@ -76,15 +77,41 @@ async def audit(database: AnyDatabase, broker: NatsBroker) -> int:
     written, stored = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for row in rows:
         written[row.key].append(row.id)
-    consumer = await broker.consume(
-        "ORDERS", f"audit-{os.urandom(4).hex()}", ["orders.>"], ack_wait=30, max_in_flight=10_000
-    )
+    messages: dict[int, tuple[str, str]] = {}  # by their places: one that is delivered again is no second one
+    consumer = await _consumer(broker)
     while await consumer.pending():
         for delivery in await consumer.fetch(500, 1.0):
-            stored[OrderPlaced.FromString(delivery.data).order_id].append(delivery.headers["ce-id"])
+            messages[delivery.sequence] = OrderPlaced.FromString(delivery.data).order_id, delivery.headers["ce-id"]
             await delivery.ack()
-    assert stored == written
+    for _, (key, event_id) in sorted(messages.items()):
+        stored[key].append(event_id)
+    assert _differences(written, stored) == []
     return len(rows)
+
+
+async def _consumer(broker: NatsBroker) -> Consumer:
+    """Consume the stream from its beginning, as soon as it has a leader that says so."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await broker.consume(
+                    "ORDERS", f"audit-{os.urandom(4).hex()}", ["orders.>"], ack_wait=30, max_in_flight=10_000
+                )
+            except MessagingError:
+                await asyncio.sleep(0.2)
+
+
+def _differences(written: dict[str, list[str]], stored: dict[str, list[str]]) -> list[str]:
+    """Say in words in what the stream is not what was written."""
+    found = []
+    for key in sorted({*written, *stored}):
+        was, there = written.get(key, []), stored.get(key, [])
+        found += [f"{key}: {each} is lost" for each in was if each not in there]
+        found += [f"{key}: {each} was never written" for each in there if each not in was]
+        found += [f"{key}: {each} is stored {there.count(each)} times" for each in was if there.count(each) > 1]
+        if not found and was != there:
+            found.append(f"{key}: the order is {[was.index(each) for each in there]}")
+    return found
 
 
 async def _relay(where: str, url: str) -> None:

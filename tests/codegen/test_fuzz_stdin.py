@@ -139,3 +139,17 @@ def test_a_comment_that_is_no_utf_8_is_read_as_well_as_it_can_be() -> None:
     own = next(file for file in request.proto_file if file.name in request.file_to_generate)
     own.source_code_info.location.add(path=[6, 0], span=[0, 0, 1], leading_comments=" caf@@ ")
     check(request.SerializeToString().replace(b"caf@@", b"caf\xff\xe9"))
+
+
+@pytest.mark.parametrize("spoil", ["parameter", "name of a file", "name of a method"])
+def test_a_name_that_is_no_utf_8_is_refused(spoil: str) -> None:
+    """Protobuf hands that on as bytes too."""
+    request = request_for(small(path="bad@@.proto") if spoil == "name of a file" else small(method="bad@@"))
+    if spoil == "parameter":
+        request.parameter = "bad@@"
+    data = request.SerializeToString().replace(b"bad@@", b"bad\xff\xe9")
+    stdout, status = run(data)
+    assert stdout == b""
+    assert isinstance(status, str)
+    assert status.startswith(COMPLAINT)
+    assert "is no UTF-8" in status

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from carrick_codegen import _parameters
 from carrick_codegen._errors import ContractErrors, MalformedRequestError
+from carrick_codegen._text import check_text
 from carrick_codegen.reader import read
 from carrick_codegen.render import render, render_fakes
 
@@ -19,7 +20,9 @@ def main() -> None:
     if sys.stdin.isatty():
         sys.exit("protoc-gen-carrick is run by buf or protoc, which write a request to its stdin.")
     try:
-        response = generate(CodeGeneratorRequest.FromString(sys.stdin.buffer.read()))
+        request = CodeGeneratorRequest.FromString(sys.stdin.buffer.read())
+        check_text(request)
+        response = generate(request)
     except (DecodeError, MalformedRequestError) as error:
         reason = " ".join(str(error).split())
         sys.exit(f"protoc-gen-carrick: stdin holds no request of buf or protoc: {reason}.")
