@@ -85,7 +85,8 @@ async def audit(database: AnyDatabase, broker: NatsBroker) -> int:
             await delivery.ack()
     for _, (key, event_id) in sorted(messages.items()):
         stored[key].append(event_id)
-    assert _differences(written, stored) == []
+    differences = _differences(written, stored)
+    assert not differences, "\n".join(differences)
     return len(rows)
 
 
