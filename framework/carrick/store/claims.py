@@ -11,10 +11,7 @@ from carrick.store.dialect import Sql
 if TYPE_CHECKING:
     from carrick.store.transaction import Transaction
 
-__all__ = ["NOW", "complete", "fulfil", "receive"]
-
-NOW = Sql.template("{now}").sqlite
-"""SQLite's clock, in seconds since the epoch."""
+__all__ = ["complete", "fulfil", "receive"]
 
 _FULFIL = """
 UPDATE carrick_idempotency SET reply = :reply, error = :error
