@@ -78,11 +78,17 @@ async def audit(database: AnyDatabase, broker: NatsBroker) -> int:
     for row in rows:
         written[row.key].append(row.id)
     messages: dict[int, tuple[str, str]] = {}  # by their places: one that is delivered again is no second one
-    consumer = await _consumer(broker)
-    while await consumer.pending():
-        for delivery in await consumer.fetch(500, 1.0):
-            messages[delivery.sequence] = OrderPlaced.FromString(delivery.data).order_id, delivery.headers["ce-id"]
-            await delivery.ack()
+    consumer, holding = await _consumer(broker), await broker.holding("ORDERS")
+    assert holding is not None
+    try:
+        async with asyncio.timeout(60):  # what is pending says too little: a consumer may be behind its stream
+            while len(messages) < holding.messages:
+                for delivery in await consumer.fetch(500, 1.0):
+                    key = OrderPlaced.FromString(delivery.data).order_id
+                    messages[delivery.sequence] = key, delivery.headers["ce-id"]
+                    await delivery.ack()
+    except TimeoutError:
+        raise AssertionError(f"{len(messages)} of {holding.messages} messages could be read") from None
     for _, (key, event_id) in sorted(messages.items()):
         stored[key].append(event_id)
     differences = _differences(written, stored)

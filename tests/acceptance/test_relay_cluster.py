@@ -1,11 +1,6 @@
-"""The outbox on three replicas.
-
-The test that kills their leader found the stream other than the table in about one of ten runs. It is not known yet
-whether the relay, JetStream or the comparison is wrong there, so it is part of ``make torture-outbox`` only.
-"""
+"""The outbox on three replicas."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -49,9 +44,6 @@ async def _leader(cluster: NatsCluster) -> NatsServer:
     return cluster.named(found[-1])
 
 
-@pytest.mark.skipif(
-    "CARRICK_STORM_EVENTS" not in os.environ, reason="part of make torture-outbox: it fails now and then"
-)
 async def test_a_killed_leader_loses_and_doubles_nothing(tmp_path: Path, cluster: NatsCluster) -> None:
     """The leader dies twice while events are written and published, and comes back."""
     async with (

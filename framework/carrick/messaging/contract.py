@@ -141,7 +141,7 @@ class Consumer(Protocol):
         ...
 
     async def pending(self) -> int:
-        """Count the messages not yet settled, delivered or not."""
+        """Count the messages not yet settled, delivered or not. In a cluster this may be behind what the stream has."""
         ...
 
     async def close(self) -> None:
