@@ -56,4 +56,8 @@ class EventSpec(Generic[Event]):
 
     def subject_of(self, key: str) -> str:
         """Return the subject that an event with this key is published to, ``orders.placed.v1.p07``."""
-        return f"{self.subject}.p{partition_of(key):02d}"
+        return self.subject_in(partition_of(key))
+
+    def subject_in(self, partition: int) -> str:
+        """Return the subject that events of a partition are published to."""
+        return f"{self.subject}.p{partition:02d}"

@@ -1,5 +1,6 @@
 """CloudEvents 1.0 in binary mode, as the NATS protocol binding puts it into headers."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ __all__ = ["Envelope", "headers_for", "read"]
 CONTENT_TYPE = "application/protobuf"
 
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_PLAIN = re.compile(f"[{re.escape(_KEPT)}]*").fullmatch
 _MAX_VALUE = 1024
 
 
@@ -75,7 +77,7 @@ def read(headers: Mapping[str, str], *, fallback_id: str) -> Envelope:
 
 
 def _encode(value: str) -> str:
-    return quote(value, safe=_KEPT)
+    return value if _PLAIN(value) else quote(value, safe=_KEPT)
 
 
 def _id(value: str | None) -> str | None:

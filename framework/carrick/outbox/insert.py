@@ -29,19 +29,18 @@ _TIMES = """{now},
     {now} + CAST(:expires_in AS DOUBLE PRECISION)"""
 _LOCK = "pg_advisory_xact_lock(CAST(CAST(CAST('carrick_outbox' AS regclass) AS oid) AS int), CAST({slot} AS int))"
 """The table's own number keeps services in schemas of one database apart. A slot that is NULL locks nothing."""
+_NEXT = "nextval('carrick_outbox_seq')"
 
 _ONE = Sql(
     sqlite=Sql.template(f"""
 INSERT INTO carrick_outbox ({_COLUMNS})
 VALUES (:id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, :unordered, {_TIMES})
 """).sqlite,  # noqa: S608  # its own words only
+    # a CASE looks at its condition first, and a lock that is held is not NULL; one of a slot that is NULL is
     postgresql=Sql.template(f"""
-WITH held AS MATERIALIZED (SELECT {_LOCK.format(slot=":slot")})
-INSERT INTO carrick_outbox ({_COLUMNS})
-SELECT CAST(:id AS text), CAST(:stream AS text), CAST(:stream_subjects AS text), CAST(:subject AS text),
-    CAST(:partition AS smallint), CAST(:key AS text), CAST(:payload AS bytea), CAST(:headers AS text),
-    CAST(:unordered AS boolean), {_TIMES}
-FROM held
+INSERT INTO carrick_outbox (seq, {_COLUMNS})
+VALUES (CASE WHEN {_LOCK.format(slot=":slot")} IS NULL THEN {_NEXT} ELSE {_NEXT} END,
+    :id, :stream, :stream_subjects, :subject, :partition, :key, :payload, :headers, :unordered, {_TIMES})
 """).postgresql,  # noqa: S608  # its own words only
 )
 _MANY = Sql(
@@ -54,8 +53,8 @@ FROM json_each(:events) ORDER BY json_each.key
 """).sqlite,  # noqa: S608  # its own words only
     postgresql=Sql.template(f"""
 WITH held AS MATERIALIZED (SELECT {_LOCK.format(slot="slot")} FROM unnest(CAST(:slots AS int[])) AS slot)
-INSERT INTO carrick_outbox ({_COLUMNS})
-SELECT id, stream, stream_subjects, subject, partition, key, payload, headers, unordered, {_TIMES}
+INSERT INTO carrick_outbox (seq, {_COLUMNS})
+SELECT {_NEXT}, id, stream, stream_subjects, subject, partition, key, payload, headers, unordered, {_TIMES}
 FROM (SELECT count(*) FROM held) AS all_held, unnest(
     CAST(:id AS text[]), CAST(:stream AS text[]), CAST(:stream_subjects AS text[]), CAST(:subject AS text[]),
     CAST(:partition AS smallint[]), CAST(:key AS text[]), CAST(:payload AS bytea[]), CAST(:headers AS text[]),

@@ -37,10 +37,20 @@ __all__ = [
 ]
 
 
+_PHRASES = {
+    "{is_pending}": "published_at IS NULL AND refused_at IS NULL AND due_at IS NULL",
+    "{among_seqs}": "seq IN {seqs} AND seq >= :first AND seq <= :last",
+}
+"""Without the first PostgreSQL does not find a pending event by its seq: those are the words of the index. The second
+keeps a statement that was planned for a small table from reading all of an index once it is large."""
+
+
 class _Statement:
     """One statement in the words of each database. ``{name}`` is a list that is given as a parameter, of that type."""
 
     def __init__(self, text: str, **lists: str) -> None:
+        for phrase, words in _PHRASES.items():
+            text = text.replace(phrase, words)
         self._lists = tuple(lists)
         sqlite = postgresql = text
         for name, kind in lists.items():
@@ -68,8 +78,7 @@ _PENDING = _Statement(
         SELECT batch.*, sum(length(payload)) OVER (ORDER BY seq) - length(payload) AS bytes_before
         FROM (
             SELECT * FROM carrick_outbox AS event
-            WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL
-                AND partition IN {partitions} AND stream NOT IN {resting}
+            WHERE {is_pending} AND partition IN {partitions} AND stream NOT IN {resting}
                 AND (unordered OR NOT EXISTS (
                     SELECT 1 FROM carrick_outbox AS refused
                     WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
@@ -83,36 +92,36 @@ _PENDING = _Statement(
     partitions="smallint",
     resting="text",
 )
-_UNPUBLISHED = _Statement(
-    "SELECT count(*) AS depth FROM carrick_outbox WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
-)
+_UNPUBLISHED = _Statement("SELECT count(*) AS depth FROM carrick_outbox WHERE {is_pending}")
 _BACKLOG = _Statement(
     """
     SELECT count(*) AS depth, coalesce(max({now} - created_at), 0) AS oldest FROM (
-        SELECT created_at FROM carrick_outbox
-        WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL ORDER BY seq LIMIT :most) AS waiting
+        SELECT created_at FROM carrick_outbox WHERE {is_pending} ORDER BY seq LIMIT :most) AS waiting
     """
 )
 _DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox WHERE due_at IS NOT NULL")
 _PUBLISH_DUE = _Statement(
     """
-    UPDATE carrick_outbox SET due_at = NULL WHERE seq IN (
-        SELECT seq FROM carrick_outbox WHERE due_at <= {now} ORDER BY due_at LIMIT :most {skip_locked})
+    UPDATE carrick_outbox SET due_at = NULL WHERE id IN (
+        SELECT id FROM carrick_outbox WHERE due_at <= {now} ORDER BY due_at LIMIT :most {skip_locked})
     """
 )
-_MARK = _Statement("UPDATE carrick_outbox SET published_at = {now} WHERE seq IN {seqs}", seqs="bigint")
+_MARK = _Statement("UPDATE carrick_outbox SET published_at = {now} WHERE {among_seqs} AND {is_pending}", seqs="bigint")
 _MARK_EXPIRED = _Statement(
-    "UPDATE carrick_outbox SET published_at = {now}, refusal = 'expired' WHERE seq IN {seqs}", seqs="bigint"
+    "UPDATE carrick_outbox SET published_at = {now}, refusal = 'expired' WHERE {among_seqs} AND {is_pending}",
+    seqs="bigint",
 )
 _MARK_STORED = _Statement(
     "UPDATE carrick_outbox SET published_at = {now} WHERE published_at IS NULL AND id IN {ids} RETURNING id",
     ids="text",
 )
-_QUARANTINE = _Statement("UPDATE carrick_outbox SET refused_at = {now}, refusal = :reason WHERE seq = :seq")
+_QUARANTINE = _Statement(
+    "UPDATE carrick_outbox SET refused_at = {now}, refusal = :reason WHERE seq = :seq AND {is_pending}"
+)
 _PURGE = _Statement(
     """
-    DELETE FROM carrick_outbox WHERE seq IN (
-        SELECT seq FROM carrick_outbox WHERE published_at <= {now} - :age
+    DELETE FROM carrick_outbox WHERE id IN (
+        SELECT id FROM carrick_outbox WHERE published_at <= {now} - :age
         ORDER BY published_at LIMIT :most {skip_locked})
     """
 )
@@ -169,7 +178,7 @@ _PUBLISHED_AFTER = _Statement(
 _UNMARK = _Statement(
     """
     UPDATE carrick_outbox SET published_at = NULL
-    WHERE seq IN {seqs} AND published_at <= :until AND refusal IS NULL
+    WHERE {among_seqs} AND published_at <= :until AND refusal IS NULL
     """,
     seqs="bigint",
 )
@@ -211,13 +220,13 @@ async def publish_due(tx: Transaction, most: int) -> int:
 async def mark(tx: Transaction, seqs: Collection[int]) -> None:
     """Mark events as published."""
     if seqs:
-        await _MARK.run(tx, seqs=seqs)
+        await _MARK.run(tx, **_among(seqs))
 
 
 async def mark_expired(tx: Transaction, seqs: Collection[int]) -> None:
     """Mark events that are not published any more: their time is over."""
     if seqs:
-        await _MARK_EXPIRED.run(tx, seqs=seqs)
+        await _MARK_EXPIRED.run(tx, **_among(seqs))
 
 
 async def mark_stored(tx: Transaction, ids: Collection[str]) -> set[str]:
@@ -307,4 +316,8 @@ async def published_after(
 
 async def unmark(tx: Transaction, seqs: Collection[int], *, until: float) -> int:
     """Let events that were published up to some time be published again; return how many of them."""
-    return (await _UNMARK.run(tx, seqs=seqs, until=until)).rowcount
+    return (await _UNMARK.run(tx, **_among(seqs), until=until)).rowcount if seqs else 0
+
+
+def _among(seqs: Collection[int]) -> dict[str, Any]:
+    return {"seqs": seqs, "first": min(seqs), "last": max(seqs)}

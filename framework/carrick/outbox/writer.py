@@ -189,12 +189,13 @@ class Outbox:
         headers = headers_for(spec, envelope, time=now)
         if times.expires_in is not None:
             headers["ce-expirytime"] = _moment(now + times.expires_in)
+        partition = partition_of(key)
         row = Row(
             id=envelope.id,
             stream=spec.stream,
             stream_subjects=spec.stream_subjects,
-            subject=spec.subject_of(key),
-            partition=partition_of(key),
+            subject=spec.subject_in(partition),
+            partition=partition,
             key=key,
             payload=payload,
             headers=json.dumps(headers),

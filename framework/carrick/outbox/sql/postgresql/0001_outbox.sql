@@ -2,9 +2,12 @@
 -- from before its number is drawn until the end of its transaction.
 -- An event is pending until published_at or refused_at is set, and waits for its time while due_at is. One that is
 -- given up has published_at and a refusal: it expired, or, with refused_at, somebody dropped it from quarantine.
+-- Each index costs every writer: there is none on seq that a new event and a published one have both a place in.
+CREATE SEQUENCE carrick_outbox_seq;
+
 CREATE TABLE carrick_outbox (
-    seq             BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id              TEXT NOT NULL UNIQUE,
+    seq             BIGINT NOT NULL DEFAULT nextval('carrick_outbox_seq'),
+    id              TEXT PRIMARY KEY,
     stream          TEXT NOT NULL,
     stream_subjects TEXT NOT NULL,
     subject         TEXT NOT NULL,
@@ -27,6 +30,8 @@ CREATE TABLE carrick_outbox (
     autovacuum_vacuum_cost_delay = 1
 );
 
+ALTER SEQUENCE carrick_outbox_seq OWNED BY carrick_outbox.seq;
+
 CREATE INDEX carrick_outbox_pending ON carrick_outbox (seq) INCLUDE (partition)
     WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL;
 
@@ -36,6 +41,8 @@ CREATE INDEX carrick_outbox_refused ON carrick_outbox (partition, key, seq)
     WHERE refused_at IS NOT NULL AND published_at IS NULL;
 
 CREATE INDEX carrick_outbox_published ON carrick_outbox (published_at) WHERE published_at IS NOT NULL;
+
+CREATE INDEX carrick_outbox_order ON carrick_outbox (seq) WHERE published_at IS NOT NULL;
 
 -- Which relay publishes a partition, until when. The epoch counts how often that has changed.
 CREATE TABLE carrick_outbox_lease (
