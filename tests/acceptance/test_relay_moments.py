@@ -6,6 +6,7 @@ The stream forgets ids after a tenth of a second, as after an outage longer than
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
 from carrick.testing import NatsServer, settle
 from tests.acceptance.relays import MOMENTS, OPTIONS, AnyDatabase, audit, database_at, write
+from tests.older import NATS_SERVER
 from tests.unit.testing.programs import Program, program
 
 ME = "tests.acceptance.relays"
@@ -25,7 +27,7 @@ FORGETS_IDS_AFTER = 0.1
 
 @pytest.fixture(params=[("sqlite", "one by one"), ("postgresql", "in batches")], ids=" ".join)
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Return which database, and how the stream takes events: what is between the two does not depend on either."""
+    """Return which database, and how the server takes events: what is between the two does not depend on either."""
     kind: tuple[str, str] = request.param
     return kind
 
@@ -37,20 +39,22 @@ def where(kind: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path)
 
 
 @pytest.fixture
-async def url(kind: tuple[str, str], nats_server: NatsServer) -> str:
-    """Return a server with a stream that hardly remembers ids."""
-    client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(
-        StreamConfig(
-            name="ORDERS",
-            subjects=["orders.>"],
-            storage=StorageType.FILE,
-            duplicate_window=FORGETS_IDS_AFTER,
-            allow_atomic=kind[1] == "in batches",
+async def url(kind: tuple[str, str], tmp_path: Path) -> AsyncIterator[str]:
+    """Return a server with a stream that hardly remembers ids; one that knows no batches takes events one by one."""
+    binary = None if kind[1] == "in batches" else NATS_SERVER
+    with NatsServer(tmp_path / "nats", binary=binary) as server:
+        client = await nats.connect(server.url)
+        await client.jetstream().add_stream(
+            StreamConfig(
+                name="ORDERS",
+                subjects=["orders.>"],
+                storage=StorageType.FILE,
+                duplicate_window=FORGETS_IDS_AFTER,
+                allow_atomic=True,
+            )
         )
-    )
-    await client.close()
-    return nats_server.url
+        await client.close()
+        yield server.url
 
 
 async def _ended(process: Program) -> None:

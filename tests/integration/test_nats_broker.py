@@ -18,6 +18,7 @@ from carrick.ids import random_id
 from carrick.messaging import DeadLetters, Holding, Message
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import NatsServer
+from tests.older import NATS_SERVER
 from tests.unit.testing.programs import until
 
 
@@ -357,3 +358,35 @@ async def test_a_subject_that_the_user_must_not_publish_to_is_refused(tmp_path: 
                     assert raised.value.code is Code.PERMISSION_DENIED
                 else:
                     assert await broker.append(messages, {subject: 0}) == {subject: count}
+
+
+async def test_a_batch_is_not_sent_to_a_server_that_became_an_older_one(
+    nats_server: NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would take each message of a batch for one by itself, and refuse a late one's first message only."""
+    messages = [_message(number) for number in range(10)]
+    subject = messages[0].subject
+    async with NatsBroker(nats_server.url, name="t", publish_timeout=0.5) as broker:
+        await broker.ensure_stream("ORDERS", ["orders.>"])
+        assert await broker.append(messages, {subject: 0}) == {subject: 10}
+        assert "no atomic batches" not in caplog.text
+        nats_server.kill()
+        older = NatsServer(tmp_path / "older", binary=NATS_SERVER)
+        older.port = nats_server.port
+        with older:
+            await until(lambda: _is_back(broker))
+            async with _jetstream(older.url) as jetstream:
+                await jetstream.add_stream(name="ORDERS", subjects=["orders.>"])
+            assert await broker.append(messages, {subject: 0}) == {subject: 10}
+            assert "no atomic batches" in caplog.text
+            with pytest.raises(MessagingError, match="wrong last sequence"):
+                await broker.append([_message(number) for number in range(100, 110)], {subject: 0})
+            assert await _stored(older.url, "ORDERS") == [b"%d" % number for number in range(10)]
+
+
+async def _is_back(broker: NatsBroker) -> bool:
+    try:
+        await broker.holding("ORDERS")
+    except MessagingError:
+        return False
+    return True

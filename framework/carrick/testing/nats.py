@@ -33,12 +33,15 @@ class NatsServer:
 
     It can be stopped, killed, frozen and started again: port and store stay. Use it as a context manager, or call
     :meth:`start` and :meth:`stop`. With ``sync_always`` each message is on disk before it is acknowledged. ``config``
-    is what stands in the server's configuration beside that.
+    is what stands in the server's configuration beside that, ``binary`` another server than the one of the package.
     """
 
-    def __init__(self, directory: Path, *, sync_always: bool = True, config: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, sync_always: bool = True, config: str = "", binary: Path | None = None
+    ) -> None:
         self._directory = directory
         self._config = config
+        self._binary = binary
         self._sync = "always" if sync_always else '"2m"'
         self.name = f"carrick-{random_id()[:12]}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +80,7 @@ class NatsServer:
         )
         with (self._directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the binary is looked up, the arguments are ours
-                [_binary(), "--config", str(config), "--ports_file_dir", str(self._directory)],
+                [self._binary or _binary(), "--config", str(config), "--ports_file_dir", str(self._directory)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is for its owner to hand on

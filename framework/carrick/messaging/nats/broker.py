@@ -69,7 +69,7 @@ class NatsBroker:
         self._client: Client | None = None
         self._last_complaint = -_LOG_EVERY
         self._reopening: asyncio.Task[None] | None = None
-        self._one_by_one: set[str] = set()
+        self._batching: dict[str, bool] = {}
         self._denials = Denials()
 
     async def open(self) -> None:
@@ -132,20 +132,32 @@ class NatsBroker:
         what = f"append {len(messages)} messages to stream {stream}" if len(messages) > 1 else f"append to {subject}"
         with vendor_errors(what):
             try:
-                if len(messages) > _FEW and stream not in self._one_by_one:
+                if len(messages) > _FEW and await self._takes_batches(stream):
                     try:
                         batch = append_batch(client, messages, expected, self._publish_timeout)
                         return await self._denials.unless_denied(expected, batch)
                     except APIError as error:
                         if not atomic_is_disabled(error):
                             raise
-                        self._one_by_one.add(stream)
-                        _logger.warning("stream %s takes no atomic batches, so events go one by one; %s", stream, _HOW)
+                        self._note_batching(StreamConfig(name=stream))
                 single = append_one_by_one(client, messages, expected, self._publish_timeout)
                 return await self._denials.unless_denied(expected, single)
             except NoRespondersError:
                 await self._check_subjects(stream, messages)
                 raise
+
+    async def _takes_batches(self, stream: str) -> bool:
+        """Say whether a stream takes atomic batches. A server older than 2.12 would store one without any order."""
+        if stream not in self._batching:
+            self._note_batching((await self._jetstream().stream_info(stream)).config)
+        return self._batching[stream]
+
+    def _note_batching(self, config: StreamConfig) -> None:
+        """Note what a server says of a stream: an older one leaves out the setting that it does not know."""
+        name, takes = config.name or "", bool(config.allow_atomic)
+        if not takes and self._batching.get(name, True):
+            _logger.warning("stream %s takes no atomic batches, so events go one by one; %s", name, _HOW)
+        self._batching[name] = takes
 
     async def last(self, stream: str, subject: str) -> int:
         """Ask the stream's leader."""
@@ -193,7 +205,8 @@ class NatsBroker:
                     allow_direct=True,
                     allow_atomic=True,
                 )
-                await jetstream.add_stream(config)
+                config = (await jetstream.add_stream(config)).config
+        self._note_batching(config)
         await self._judge(config)
         missing = set(subjects) - set(config.subjects or ())
         if missing:
@@ -279,6 +292,7 @@ class NatsBroker:
                 await asyncio.sleep(_RECONNECT_WAIT)
 
     async def _reconnected(self) -> None:
+        self._batching.clear()  # it may be another server, of another version
         _logger.warning("NATS at %s is back", self._address)
 
 
