@@ -98,6 +98,8 @@ def _writes(
     return rows, {
         "write_postgres_vs_none": _ratio(samples, "none", "event"),
         "write_postgres_signal_vs_none": _ratio(samples, "none", "signal"),
+        "write_postgres_statement_vs_none": _ratio(samples, "none", "statement"),
+        "write_postgres_usual_vs_none": _ratio(samples, "usual_none", "usual_event"),
         "write_asyncpg_vs_none": _ratio(samples, "asyncpg_none", "asyncpg_event"),
     }
 
