@@ -9,13 +9,15 @@ from carrick import outbox, store
 from carrick.app import App
 from carrick.messaging import GuardedBroker
 from carrick.messaging.nats import NatsBroker
-from carrick.outbox import Outbox, Relay
+from carrick.observe import log, notify_all
+from carrick.outbox import Outbox, OutboxWatch, Relay
 from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
 from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
 from carrick.store.sqlite import SqliteDatabase
 from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.metrics import metrics_from_environment
 from carrick.telemetry.tracing import tracing_from_environment
 from services.orders.fulfilment import Fulfilment
 from services.orders.handlers import OrdersHandlers
@@ -43,6 +45,7 @@ def app() -> App:
     settings = OrdersSettings.load()
     configure_logs("orders", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("orders")
+    metrics = metrics_from_environment("orders")
     file = SqliteDatabase(
         settings.database,
         migrations=[store.MIGRATIONS, outbox.MIGRATIONS, MIGRATIONS],
@@ -55,7 +58,9 @@ def app() -> App:
     broker = GuardedBroker(nats, broker_guard)
     inventory = Channel(settings.inventory, instruments=tracing)
     payments = Channel(settings.payments, instruments=tracing)
-    relay = Relay(database, broker, instruments=tracing)
+    watch = OutboxWatch(database)
+    observe = notify_all(log, metrics.outbox(watch)) if metrics else log
+    relay = Relay(database, broker, observe=observe, instruments=tracing)
     records = IdempotencyRecords(database)
     book = OrderBook(database)
     fulfilment = Fulfilment(
@@ -83,10 +88,12 @@ def app() -> App:
     return App(
         "orders",
         tracing,
+        metrics,
         file,
         nats,
         inventory,
         payments,
+        watch if metrics else None,
         Housekeeping(relay.purge),
         relay,
         recovery,
