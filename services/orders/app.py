@@ -14,8 +14,7 @@ from carrick.outbox import Outbox, OutboxWatch, Relay
 from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, database_at
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.metrics import metrics_from_environment
 from carrick.telemetry.tracing import tracing_from_environment
@@ -46,13 +45,13 @@ def app() -> App:
     configure_logs("orders", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("orders")
     metrics = metrics_from_environment("orders")
-    file = SqliteDatabase(
+    own = database_at(
         settings.database,
         migrations=[store.MIGRATIONS, outbox.MIGRATIONS, MIGRATIONS],
         startup_timeout=settings.startup_timeout,
     )
     database_guard = Resource("database")
-    database = GuardedDatabase(file, database_guard)
+    database = GuardedDatabase(own, database_guard)
     nats = NatsBroker(settings.nats_url, name="orders", startup_timeout=settings.startup_timeout)
     broker_guard = Resource("broker")
     broker = GuardedBroker(nats, broker_guard)
@@ -89,7 +88,7 @@ def app() -> App:
         "orders",
         tracing,
         metrics,
-        file,
+        own,
         nats,
         inventory,
         payments,

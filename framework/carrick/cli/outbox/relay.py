@@ -10,11 +10,11 @@ import typer
 
 from carrick import outbox
 from carrick.app import App
-from carrick.cli.databases import database_from
 from carrick.cli.outbox.options import DatabaseUrl, NatsUrl, broker_at
 from carrick.observe import log, notify_all
 from carrick.outbox import OutboxWatch, Relay, RelayOptions
 from carrick.store.housekeeping import Housekeeping
+from carrick.store.urls import database_at
 from carrick.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def relay(
     """
     configure_logs(_SERVICE, level=log_level.value, form=log_form.value)
     options = RelayOptions(batch=batch, poll=poll, lease=lease, retention=retention)
-    store = database_from(database, migrations=[outbox.MIGRATIONS], startup_timeout=startup_timeout)
+    store = database_at(database, migrations=[outbox.MIGRATIONS], startup_timeout=startup_timeout)
     broker = broker_at(nats, name=_SERVICE, startup_timeout=startup_timeout)
     tracing, metrics = _telemetry()
     watch = OutboxWatch(store)
