@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 __all__ = [
@@ -172,6 +172,8 @@ class EventsPublished(Observation):
     """The broker acknowledged this many outbox rows, and they were marked."""
 
     count: int
+    ages: tuple[float, ...] = field(default=(), repr=False)
+    """Of each, seconds from its writing (or from when it was due) until it was marked, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,12 +268,12 @@ def log(observation: Observation) -> None:
     """Write the observation to the ``carrick`` logger: in words, and with its fields beside the message."""
     level = _LEVELS.get(type(observation), logging.WARNING)
     if _logger.isEnabledFor(level):
-        name, fields = type(observation).__name__, asdict(observation)
+        name = type(observation).__name__
+        told = {each.name: getattr(observation, each.name) for each in fields(observation) if each.repr}
         words = ", ".join(
-            f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
-            for field, value in fields.items()
+            f"{word} {value:.3g}" if isinstance(value, float) else f"{word} {value}" for word, value in told.items()
         )
-        _logger.log(level, "%s: %s", name, words, extra={"observation": {"name": name, **fields}})
+        _logger.log(level, "%s: %s", name, words, extra={"observation": {"name": name, **told}})
 
 
 def notify_all(*observers: Observer) -> Observer:

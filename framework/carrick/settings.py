@@ -2,13 +2,13 @@
 
 import difflib
 import os
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from carrick.errors import ConfigurationError
+from carrick.store.urls import sqlite_path
 
 __all__ = ["ServiceSettings"]
 
@@ -16,6 +16,14 @@ _OF_COMMANDS = frozenset({"CARRICK_DATABASE_URL"})
 """Variables that only commands read, and that may be there when a service starts."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _database(url: str) -> str:
+    try:
+        sqlite_path(url)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from None
+    return url
 
 
 class ServiceSettings(BaseSettings):
@@ -30,8 +38,11 @@ class ServiceSettings(BaseSettings):
     """Address to listen on. Loopback unless told."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """0 takes a free one."""
-    database: Path = Path("service.db")
-    """The SQLite file."""
+    database: Annotated[str, AfterValidator(_database), Field(repr=False)] = "service.db"
+    """The path of a SQLite file, or ``postgresql://user:password@host/database``: for ``carrick.store.database_at``.
+
+    May hold credentials: it is never logged.
+    """
     nats_url: Annotated[str, Field(repr=False)] = "nats://127.0.0.1:4222"
     """May hold credentials: it is never logged."""
     startup_timeout: Seconds = 30.0

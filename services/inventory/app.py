@@ -10,8 +10,7 @@ from carrick.messaging.nats import NatsBroker
 from carrick.resource import Resource
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, Inbox
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, Inbox, database_at
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
 from services.inventory.handlers import InventoryHandlers, stocked
@@ -33,11 +32,13 @@ def app() -> App:
     settings = InventorySettings.load()
     configure_logs("inventory", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("inventory")
-    file = SqliteDatabase(
-        settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
+    own = database_at(
+        settings.database,
+        migrations=[store.MIGRATIONS, MIGRATIONS],
+        startup_timeout=settings.startup_timeout,
     )
     database_guard = Resource("database")
-    database = GuardedDatabase(file, database_guard)
+    database = GuardedDatabase(own, database_guard)
     nats = NatsBroker(settings.nats_url, name="inventory", startup_timeout=settings.startup_timeout)
     broker_guard = Resource("broker")
     broker = GuardedBroker(nats, broker_guard)
@@ -65,7 +66,7 @@ def app() -> App:
     return App(
         "inventory",
         tracing,
-        file,
+        own,
         stocked(database, shelves, settings.stock),
         nats,
         Housekeeping(inbox.purge),

@@ -9,8 +9,7 @@ from carrick.messaging.nats import NatsBroker
 from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, Housekeeping, Inbox
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import GuardedDatabase, Housekeeping, Inbox, database_at
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
 from services.notifications.handlers import NotificationsHandlers
@@ -31,11 +30,13 @@ def app() -> App:
     settings = NotificationsSettings.load()
     configure_logs("notifications", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("notifications")
-    file = SqliteDatabase(
-        settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
+    own = database_at(
+        settings.database,
+        migrations=[store.MIGRATIONS, MIGRATIONS],
+        startup_timeout=settings.startup_timeout,
     )
     database_guard = Resource("database")
-    database = GuardedDatabase(file, database_guard)
+    database = GuardedDatabase(own, database_guard)
     nats = NatsBroker(settings.nats_url, name="notifications", startup_timeout=settings.startup_timeout)
     broker_guard = Resource("broker")
     broker = GuardedBroker(nats, broker_guard)
@@ -58,4 +59,4 @@ def app() -> App:
         resources=[database_guard, broker_guard],
         grace=settings.grace,
     )
-    return App("notifications", tracing, file, nats, orders, Housekeeping(inbox.purge), subscriber, server)
+    return App("notifications", tracing, own, nats, orders, Housekeeping(inbox.purge), subscriber, server)

@@ -9,13 +9,14 @@ from carrick import outbox, store
 from carrick.app import App
 from carrick.messaging import GuardedBroker
 from carrick.messaging.nats import NatsBroker
-from carrick.outbox import Outbox, Relay
+from carrick.observe import log, notify_all
+from carrick.outbox import Outbox, OutboxWatch, Relay
 from carrick.resource import Resource
 from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, database_at
 from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.metrics import metrics_from_environment
 from carrick.telemetry.tracing import tracing_from_environment
 from services.orders.fulfilment import Fulfilment
 from services.orders.handlers import OrdersHandlers
@@ -43,19 +44,22 @@ def app() -> App:
     settings = OrdersSettings.load()
     configure_logs("orders", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("orders")
-    file = SqliteDatabase(
+    metrics = metrics_from_environment("orders")
+    own = database_at(
         settings.database,
         migrations=[store.MIGRATIONS, outbox.MIGRATIONS, MIGRATIONS],
         startup_timeout=settings.startup_timeout,
     )
     database_guard = Resource("database")
-    database = GuardedDatabase(file, database_guard)
+    database = GuardedDatabase(own, database_guard)
     nats = NatsBroker(settings.nats_url, name="orders", startup_timeout=settings.startup_timeout)
     broker_guard = Resource("broker")
     broker = GuardedBroker(nats, broker_guard)
     inventory = Channel(settings.inventory, instruments=tracing)
     payments = Channel(settings.payments, instruments=tracing)
-    relay = Relay(database, broker, instruments=tracing)
+    watch = OutboxWatch(database)
+    observe = notify_all(log, metrics.outbox(watch)) if metrics else log
+    relay = Relay(database, broker, observe=observe, instruments=tracing)
     records = IdempotencyRecords(database)
     book = OrderBook(database)
     fulfilment = Fulfilment(
@@ -83,10 +87,12 @@ def app() -> App:
     return App(
         "orders",
         tracing,
-        file,
+        metrics,
+        own,
         nats,
         inventory,
         payments,
+        watch if metrics else None,
         Housekeeping(relay.purge),
         relay,
         recovery,

@@ -9,8 +9,7 @@ from carrick.app import App
 from carrick.resource import Resource
 from carrick.rpc import Server
 from carrick.settings import ServiceSettings
-from carrick.store import GuardedDatabase, IdempotencyRecords
-from carrick.store.sqlite import SqliteDatabase
+from carrick.store import GuardedDatabase, IdempotencyRecords, database_at
 from carrick.telemetry.logs import configure_logs
 from carrick.telemetry.tracing import tracing_from_environment
 from services.payments.bank import Bank
@@ -32,11 +31,13 @@ def app() -> App:
     settings = PaymentsSettings.load()
     configure_logs("payments", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("payments")
-    file = SqliteDatabase(
-        settings.database, migrations=[store.MIGRATIONS, MIGRATIONS], startup_timeout=settings.startup_timeout
+    own = database_at(
+        settings.database,
+        migrations=[store.MIGRATIONS, MIGRATIONS],
+        startup_timeout=settings.startup_timeout,
     )
     database_guard = Resource("database")
-    database = GuardedDatabase(file, database_guard)
+    database = GuardedDatabase(own, database_guard)
     records = IdempotencyRecords(database)
     server = Server(
         PaymentsHandlers(database, Ledger(), Bank(settings.bank)),
@@ -47,4 +48,4 @@ def app() -> App:
         resources=[database_guard],
         grace=settings.grace,
     )
-    return App("payments", tracing, file, server)
+    return App("payments", tracing, own, server)

@@ -8,10 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from carrick import CarrickError, Code, Context
 from carrick.context import enter
@@ -20,44 +17,17 @@ from services.demo.stage import Stage
 from services.demo.watch import read_progress
 from shop.orders.v1.orders_carrick import OrdersClient
 from shop.orders.v1.orders_pb2 import OrderLine, OrderStatus, PlaceOrderRequest
+from tests.unit.testing.collector import Collector, collecting
 
-EXPORT = "opentelemetry.proto.collector.trace.v1.TraceService"
 TEA = PlaceOrderRequest(customer_id="ann", lines=[OrderLine(sku="tea", quantity=2, unit_price=350)])
-
-
-class Collector:
-    """A real OTLP endpoint that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[str, Span]] = []
-        self.address = ""
-
-    async def export(self, request: Any, context: object) -> Any:
-        """Take spans, each with the name of its service."""
-        for resource in request.resource_spans:
-            service = next(
-                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
-            )
-            self.spans += [(service, span) for scope in resource.scope_spans for span in scope.spans]
-        return trace_service_pb2.ExportTraceServiceResponse()
 
 
 @pytest.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
-    """Listen for spans, and tell processes that are started now where to send them."""
-    collector = Collector()
-    server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(
-        collector.export,
-        request_deserializer=trace_service_pb2.ExportTraceServiceRequest.FromString,
-        response_serializer=trace_service_pb2.ExportTraceServiceResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(EXPORT, {"Export": handler}),))
-    collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{collector.address}")
-    yield collector
-    await server.stop(0)
+    """Listen for spans and metrics, and tell processes that are started now where to send them."""
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{collector.address}")
+        yield collector
 
 
 @pytest.fixture
@@ -115,6 +85,11 @@ async def test_one_correlation_id_and_one_trace_go_through_everything(stage: Sta
     assert asked.trace_id == spans["notifications", "process orders.placed.v1"].trace_id
     correlation = {each.key: each.value.string_value for each in asked.attributes}["carrick.correlation_id"]
     assert correlation == "the-very-first"
+
+    published = collector.metric("orders", "carrick.outbox.published")
+    assert [point.as_int for point in published.sum.data_points] == [1]
+    (lag,) = collector.metric("orders", "carrick.outbox.lag").histogram.data_points
+    assert (lag.count, lag.sum > 0) == (1, True)
 
 
 async def test_every_log_line_of_a_call_has_its_correlation_id(stage: Stage) -> None:

@@ -109,7 +109,7 @@ def test_a_schema_of_its_own(postgres_url: str, tmp_path: Path) -> None:
     refused = _run("status", *here, "--database", "a.db", folder=tmp_path)
     assert (refused.returncode, refused.stderr) == (
         2,
-        "carrick: --schema is for PostgreSQL; in SQLite there are none\n",
+        "carrick: a schema is for PostgreSQL; in SQLite there are none\n",
     )
 
 

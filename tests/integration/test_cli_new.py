@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from carrick.ids import random_id
+from carrick.store import database_at
 from carrick.testing import NatsServer
 from tests.unit.testing.programs import program
 
@@ -93,9 +94,14 @@ def test_a_contract_of_another_service_can_be_added(project: Path, tmp_path: Pat
         _run("mypy", ".", folder=folder)
 
 
-async def test_it_serves_a_call(project: Path, nats_server: NatsServer) -> None:
-    """``carrick run`` with a real NATS server: the call is answered, and a signal ends it cleanly."""
-    env = {"CARRICK_NATS_URL": nats_server.url, "CARRICK_DATABASE": f"{random_id()}.db", "CARRICK_LOG_FORM": "text"}
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_it_serves_a_call(project: Path, nats_server: NatsServer, postgres_url: str, kind: str) -> None:
+    """``carrick run`` with a real NATS server: the call is answered, and a signal ends it cleanly.
+
+    One setting says on which database.
+    """
+    database = f"{random_id()}.db" if kind == "sqlite" else postgres_url
+    env = {"CARRICK_NATS_URL": nats_server.url, "CARRICK_DATABASE": database, "CARRICK_LOG_FORM": "text"}
     run = ("-c", "from carrick.cli import main; main()", "run", "order_desk")
     with program(*run, cwd=project, env=env) as process:
         address = ""
@@ -108,3 +114,6 @@ async def test_it_serves_a_call(project: Path, nats_server: NatsServer) -> None:
         assert await asyncio.to_thread(_run, "python", "-c", call, address, folder=project) == "1\n"
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 20) == 0
+    async with database_at(str(project / database) if kind == "sqlite" else database) as opened, opened.read() as tx:
+        assert [row.text for row in (await tx.execute("SELECT text FROM entries")).all()] == ["It holds."]
+        assert [row.published_at is None for row in (await tx.execute("SELECT * FROM carrick_outbox")).all()] == [False]

@@ -19,6 +19,7 @@ from carrick.testing import NatsServer
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
 from tests.unit.store.places import AnyDatabase, Place
+from tests.unit.testing.collector import Collector, collecting
 from tests.unit.testing.programs import program, until
 
 SUBJECT = ORDER_PLACED.subject_of("k")
@@ -127,6 +128,36 @@ async def test_quarantine_retry_and_drop(site: Site) -> None:
     assert await site.json("quarantine", "drop", "--all") == {"events": 0, "subjects": {}, "dry_run": False}
     found = await site.json("status")
     assert (found["quarantined"], found["pending"], found["given_up"], found["published"]) == (0, 3, 1, 0)
+
+
+def _epochs(collector: Collector) -> dict[str, int]:
+    if "carrick.outbox.lease.epoch" not in {metric.name for _, metric in collector.metrics}:
+        return {}
+    points = collector.metric("outbox-relay", "carrick.outbox.lease.epoch").gauge.data_points
+    return {point.attributes[0].value.string_value: point.as_int for point in points}
+
+
+async def test_a_relay_of_its_own_exports_metrics(site: Site, nats_url: str) -> None:
+    """Where the standard variables say so: while it runs, and the last values when it ends."""
+    command = ("-c", "from carrick.cli import main; main()", "outbox", "relay", "--poll", "0.05")
+    await site.write("k0", "k1", "k1")
+    async with collecting() as collector:
+        env = {
+            "CARRICK_DATABASE_URL": site.url,
+            "CARRICK_NATS_URL": nats_url,
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://{collector.address}",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        }
+        with program(*command, env=env) as process:
+            await until(site.published)
+            await until(lambda: _epochs(collector) == {f"p{partition:02d}": 1 for partition in range(16)})
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 20) == 0
+    (published,) = collector.metric("outbox-relay", "carrick.outbox.published").sum.data_points
+    assert published.as_int == 3
+    (lag,) = collector.metric("outbox-relay", "carrick.outbox.lag").histogram.data_points
+    assert lag.count == 3
+    assert collector.spans == []
 
 
 async def test_relay_and_reconcile(site: Site, nats_server: NatsServer) -> None:

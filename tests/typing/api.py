@@ -79,6 +79,11 @@ async def connections(
     blocking.order_placed(alchemy_sync[1], event)
     blocking.order_placed(psycopg_connections[1], event)
     blocking.order_placed(sqlite[1], event)
+    await events.order_placed(tx, event, delay=1, expires_in=60.0)
+    blocking.order_placed(sync_tx, event, at=datetime.now(UTC))
+    await events.order_placed(tx, event, at=60)  # type: ignore[arg-type]  # no moment
+    blocking.order_placed(sync_tx, event, expires_in="1h")  # type: ignore[arg-type]  # no seconds
+    blocking.order_placed(sync_tx, event, 60)  # type: ignore[call-arg]  # of what?
     await events.order_placed(sync_tx, event)  # type: ignore[arg-type]  # not asynchronous
     await events.order_placed(alchemy_sync[0], event)  # type: ignore[arg-type]  # not asynchronous
     await events.order_placed(alchemy_sync[1], event)  # type: ignore[arg-type]  # not asynchronous

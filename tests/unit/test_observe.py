@@ -55,6 +55,15 @@ def test_what_happens_often_is_no_warning(
     assert [record.levelname for record in caplog.records] == [level]
 
 
+def test_numbers_by_the_thousand_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The ages of a batch are for metrics."""
+    with caplog.at_level(logging.DEBUG, "carrick"):
+        log(EventsPublished(count=2, ages=(0.1, 0.2)))
+
+    assert caplog.messages == ["EventsPublished: count 2"]
+    assert caplog.records[0].__dict__["observation"] == {"name": "EventsPublished", "count": 2}
+
+
 def test_what_nobody_reads_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Below the logger's level nothing is written."""
     with caplog.at_level(logging.ERROR, "carrick"):

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import pytest
 from pydantic_settings import SettingsConfigDict
@@ -46,7 +45,7 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
     settings = _Settings.load()
 
-    assert (settings.port, settings.database, settings.patience) == (8080, Path("/tmp/x.db"), 0.5)  # noqa: S108
+    assert (settings.port, settings.database, settings.patience) == (8080, "/tmp/x.db", 0.5)  # noqa: S108
     assert settings.zones == ("a", "b")
 
 
@@ -112,17 +111,30 @@ def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.Monkey
     assert _Settings.load().port == 0
 
 
-@pytest.mark.parametrize("name", ["PORT", "PATIENCE", "LOG_LEVEL", "ZONES", "API_TOKN", "GRACE"])
+@pytest.mark.parametrize("name", ["PORT", "PATIENCE", "LOG_LEVEL", "ZONES", "API_TOKN", "GRACE", "DATABASE"])
 def test_no_value_shows_in_the_message(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A secret put into the wrong variable does not end up in a log."""
-    monkeypatch.setenv(f"TRIAL_{name}", "hunter2")
+    monkeypatch.setenv(f"TRIAL_{name}", "mysql://hunter2" if name == "DATABASE" else "hunter2")
 
     assert "hunter2" not in _complaint()
 
 
-def test_the_nats_url_is_not_shown() -> None:
+def test_urls_are_not_shown() -> None:
     """Settings can be logged: what may hold credentials is left out."""
-    assert "nats://" not in repr(_Settings(nats_url="nats://user:hunter2@host"))
+    settings = _Settings(nats_url="nats://user:hunter2@host", database="postgresql://user:hunter2@host/orders")
+
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("url", ["mysql://me:hunter2@db/orders", "postgresql+asyncpg://me:hunter2@db/orders", ""])
+def test_a_database_that_is_none_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """With the forms that there are, and without what may be a password."""
+    monkeypatch.setenv("TRIAL_DATABASE", url)
+
+    complaint = _complaint()
+
+    assert "TRIAL_DATABASE: Value error, give the database as sqlite:///orders.db" in complaint
+    assert "hunter2" not in complaint
 
 
 def test_a_variable_of_commands_does_not_keep_a_service_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from carrick import outbox, store
-from carrick.cli.databases import FORMS, VARIABLES, database_from
+from carrick.cli.databases import VARIABLES
 from carrick.errors import ConfigurationError
 from carrick.store import Migrations
 from carrick.store.roles import Level
 from carrick.store.roles import roles as roles_of
 from carrick.store.schema import Step, steps, unapplied
+from carrick.store.urls import FORMS, database_at
 
 if TYPE_CHECKING:
     from carrick.store.postgres import PostgresDatabase
@@ -76,12 +77,12 @@ def migrate(
       The framework's tables:
         carrick db migrate --database sqlite:///orders.db
       A service's own too, with the URL in CARRICK_DATABASE:
-        carrick db migrate --migrations shop.orders=services/orders/migrations
+        carrick db migrate --migrations shop.orders=orders/migrations
 
     """
     components = (*_OWN, *map(_component, migrations or ()))
     found = asyncio.run(
-        _apply(database_from(database, migrations=components, schema=schema), components, dry_run=dry_run)
+        _apply(database_at(database, migrations=components, schema=schema), components, dry_run=dry_run)
     )
     _print(found, as_json=as_json, nothing="nothing is due")
 
@@ -96,9 +97,7 @@ def status(database: _Url, migrations: _Own = None, schema: _Schema = None, as_j
     Exit status: 0, whatever is due; 1 when the database can't be had.
     """
     components = (*_OWN, *map(_component, migrations or ()))
-    _print(
-        asyncio.run(_look(database_from(database, migrations=components, schema=schema), components)), as_json=as_json
-    )
+    _print(asyncio.run(_look(database_at(database, migrations=components, schema=schema), components)), as_json=as_json)
 
 
 @db.command()
@@ -133,7 +132,7 @@ def roles(
 def _component(argument: str) -> Migrations:
     name, equals, folder = argument.partition("=")
     if not (name and equals and folder):
-        raise ConfigurationError("--migrations is COMPONENT=FOLDER, like shop.orders=services/orders/migrations")
+        raise ConfigurationError("--migrations is COMPONENT=FOLDER, like shop.orders=orders/migrations")
     return Migrations(name, Path(folder))
 
 

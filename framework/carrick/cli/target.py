@@ -2,21 +2,12 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from carrick.app import App
 from carrick.errors import ConfigurationError
+from carrick.extras import extras_named
 
-__all__ = ["extras_named", "load_app"]
-
-_EXTRAS = {
-    "aiosqlite": "sqlite",
-    "asyncpg": "postgres",
-    "nats": "nats",
-    "opentelemetry": "telemetry",
-    "sqlalchemy": "sqlite",
-}
+__all__ = ["load_app"]
 
 
 def load_app(name: str) -> App:
@@ -37,20 +28,6 @@ def load_app(name: str) -> App:
     if not isinstance(app, App):
         raise ConfigurationError(f"{module_name}:{function_name}() must return a carrick.app.App, not {app!r}")
     return app
-
-
-@contextmanager
-def extras_named(user: str) -> Iterator[None]:
-    """Say which extra was left out when a module is missing that comes with one, and is needed by ``user``."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        raise ConfigurationError(
-            f'{user} needs {error.name}, which is not installed; run: pip install "carrick[{extra}]"'
-        ) from error
 
 
 def _exists(module_name: str) -> bool:

@@ -8,12 +8,12 @@ from carrick.outbox.writer import Outbox
 from carrick.store.migrations import Migrations
 
 if TYPE_CHECKING:
-    from carrick.outbox.backlog import Backlog
     from carrick.outbox.relay import Relay, RelayOptions
+    from carrick.outbox.watch import OutboxWatch
 else:
     __getattr__ = on_demand(
         __name__,
-        Backlog="carrick.outbox.backlog",
+        OutboxWatch="carrick.outbox.watch",
         Relay="carrick.outbox.relay",
         RelayOptions="carrick.outbox.relay",
     )
@@ -21,4 +21,4 @@ else:
 MIGRATIONS = Migrations("carrick.outbox", Path(__file__).parent / "sql")
 """The outbox table."""
 
-__all__ = ["MIGRATIONS", "Backlog", "Outbox", "Relay", "RelayOptions"]
+__all__ = ["MIGRATIONS", "Outbox", "OutboxWatch", "Relay", "RelayOptions"]

@@ -104,7 +104,7 @@ class Publishing:
         async with self._database.read() as tx:
             known = await table.positions(tx, stream, unknown)
         ends = await asyncio.gather(*(self._broker.last(stream, subject) for subject in unknown))
-        found = 0
+        found = list[float]()
         for subject, last in zip(unknown, ends, strict=True):
             if last < known[subject]:
                 self._observe(StreamBehind(stream=stream, subject=subject, known=known[subject], last=last))
@@ -113,29 +113,29 @@ class Publishing:
                 found += await self._mark_stored(stream, subject, known)
             self._last[stream, subject] = known[subject]
         if found:
-            self.published += found
-            self._observe(EventsPublished(count=found))
-        return found
+            self.published += len(found)
+            self._observe(EventsPublished(count=len(found), ages=tuple(found)))
+        return len(found)
 
-    async def _mark_stored(self, stream: str, subject: str, known: dict[str, int]) -> int:
-        """Mark the next messages of a subject that are in the stream, and go on to the last of them."""
+    async def _mark_stored(self, stream: str, subject: str, known: dict[str, int]) -> list[float]:
+        """Mark the next messages of a subject that are in the stream, and go on to the last; return the rows' ages."""
         stored = await self._broker.stored_after(stream, subject, known[subject], MAX_BATCH)
         if not stored:  # the last one was removed meanwhile
             raise MessagingError(
                 Code.ABORTED, f"messages of {subject} were removed from stream {stream}: looking again"
             )
 
-        async def found(tx: Transaction) -> int:
+        async def found(tx: Transaction) -> list[float]:
             held = await table.renew(tx, owner=self._lease.owner, ttl=self._lease.ttl)
             if int(subject.rpartition(".p")[2]) not in held:
                 raise MessagingError(Code.ABORTED, f"{subject} is another relay's now")
-            ids = await table.mark_stored(tx, [each.id for each in stored])
+            marked = await table.mark_stored(tx, [each.id for each in stored])
             await table.set_positions(tx, stream, {subject: stored[-1].sequence})
-            return len(ids)
+            return list(marked.values())
 
-        count = await atomically(self._database, found)
+        ages = await atomically(self._database, found)
         known[subject] = stored[-1].sequence
-        return count
+        return ages
 
     async def _append(self, stream: str, rows: Sequence[Any]) -> Mapping[str, int]:
         if not rows:
@@ -190,22 +190,23 @@ class Publishing:
     async def _mark(self, stream: str, rows: Sequence[Any], expired: Sequence[Any], last: Mapping[str, int]) -> int:
         """Mark what was published, and what no longer is to be, in the partitions that are still held."""
 
-        async def marked(tx: Transaction) -> set[int]:
-            held = await table.renew(tx, owner=self._lease.owner, ttl=self._lease.ttl)
+        async def marked(tx: Transaction) -> tuple[set[int], float]:
+            held, now = await table.renew_at(tx, owner=self._lease.owner, ttl=self._lease.ttl)
             ours = [row for row in rows if row.partition in held]
             await table.mark(tx, [row.seq for row in ours])
             await table.mark_expired(tx, [row.seq for row in expired if row.partition in held])
             await table.set_positions(tx, stream, {row.subject: last[row.subject] for row in ours})
-            return held
+            return held, now
 
-        held = await atomically(self._database, marked)
+        held, now = await atomically(self._database, marked)
         ours = [row for row in rows if row.partition in held]
         over = [row for row in expired if row.partition in held]
         self._last.update({(stream, row.subject): last[row.subject] for row in ours})
         self._lose(held)
         self.published += len(ours)
         if ours:
-            self._observe(EventsPublished(count=len(ours)))
+            ages = tuple([max(now - row.created_at, 0.0) for row in ours])
+            self._observe(EventsPublished(count=len(ours), ages=ages))
         for row in over:
             self._observe(EventExpired(event_id=row.id, subject=row.subject))
         return len(ours) + len(over)

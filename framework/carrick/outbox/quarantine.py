@@ -46,7 +46,7 @@ class QuarantinedEvent:
     payload_bytes: int
     reason: str
     age_seconds: float
-    """Since it was written."""
+    """Since it was written, or its time had come."""
     refused_seconds: float
     """Since the broker refused it."""
     behind: int

@@ -12,7 +12,6 @@ from carrick.store.transaction import Result, Transaction
 
 __all__ = [
     "all_positions",
-    "backlog",
     "beat",
     "clock",
     "due_in",
@@ -30,6 +29,7 @@ __all__ = [
     "purge",
     "quarantine",
     "renew",
+    "renew_at",
     "set_positions",
     "take",
     "unmark",
@@ -72,7 +72,7 @@ class _Statement:
 
 _PENDING = _Statement(
     """
-    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers, unordered,
+    SELECT seq, id, stream, stream_subjects, subject, partition, key, payload, headers, unordered, created_at,
         CASE WHEN expires_at <= {now} THEN 1 ELSE 0 END AS expired
     FROM (
         SELECT batch.*, sum(length(payload)) OVER (ORDER BY seq) - length(payload) AS bytes_before
@@ -93,16 +93,10 @@ _PENDING = _Statement(
     resting="text",
 )
 _UNPUBLISHED = _Statement("SELECT count(*) AS depth FROM carrick_outbox WHERE {is_pending}")
-_BACKLOG = _Statement(
-    """
-    SELECT count(*) AS depth, coalesce(max({now} - created_at), 0) AS oldest FROM (
-        SELECT created_at FROM carrick_outbox WHERE {is_pending} ORDER BY seq LIMIT :most) AS waiting
-    """
-)
 _DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox WHERE due_at IS NOT NULL")
 _PUBLISH_DUE = _Statement(
     """
-    UPDATE carrick_outbox SET due_at = NULL WHERE id IN (
+    UPDATE carrick_outbox SET created_at = {greatest}(created_at, due_at), due_at = NULL WHERE id IN (
         SELECT id FROM carrick_outbox WHERE due_at <= {now} ORDER BY due_at LIMIT :most {skip_locked})
     """
 )
@@ -112,7 +106,10 @@ _MARK_EXPIRED = _Statement(
     seqs="bigint",
 )
 _MARK_STORED = _Statement(
-    "UPDATE carrick_outbox SET published_at = {now} WHERE published_at IS NULL AND id IN {ids} RETURNING id",
+    """
+    UPDATE carrick_outbox SET published_at = {now} WHERE published_at IS NULL AND id IN {ids}
+    RETURNING id, published_at - created_at AS age
+    """,
     ids="text",
 )
 _QUARANTINE = _Statement(
@@ -133,7 +130,9 @@ _BEAT = _Statement(
 )
 _FORGET_RELAYS = _Statement("DELETE FROM carrick_outbox_relay WHERE until <= {now} OR owner = :owner")
 _RELAYS = _Statement("SELECT count(*) AS relays FROM carrick_outbox_relay WHERE until > {now}")
-_RENEW = _Statement("UPDATE carrick_outbox_lease SET until = {now} + :ttl WHERE owner = :owner RETURNING partition")
+_RENEW = _Statement(
+    "UPDATE carrick_outbox_lease SET until = {now} + :ttl WHERE owner = :owner RETURNING partition, until"
+)
 _TAKE = _Statement(
     """
     UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, until = {now} + :ttl
@@ -200,12 +199,6 @@ async def unpublished(tx: Transaction) -> int:
     return int((await _UNPUBLISHED.run(tx)).scalar_one())
 
 
-async def backlog(tx: Transaction, *, most: int) -> tuple[int, float]:
-    """Count the events that are to be published now, ``most`` at most; return that and the age of the oldest."""
-    row = (await _BACKLOG.run(tx, most=most)).first()
-    return (int(row.depth), max(float(row.oldest), 0.0)) if row else (0, 0.0)
-
-
 async def due_in(tx: Transaction) -> float | None:
     """Return the seconds until the first of the events that wait for their time, or None when none does."""
     seconds: float | None = (await _DUE_IN.run(tx)).scalar_one()
@@ -213,7 +206,7 @@ async def due_in(tx: Transaction) -> float | None:
 
 
 async def publish_due(tx: Transaction, most: int) -> int:
-    """Let the events whose time has come be published."""
+    """Let the events whose time has come be published. From now on their age is counted from that time."""
     return (await _PUBLISH_DUE.run(tx, most=most)).rowcount
 
 
@@ -229,9 +222,9 @@ async def mark_expired(tx: Transaction, seqs: Collection[int]) -> None:
         await _MARK_EXPIRED.run(tx, **_among(seqs))
 
 
-async def mark_stored(tx: Transaction, ids: Collection[str]) -> set[str]:
-    """Mark events that were found in the stream; return which of them were not yet marked."""
-    return {row.id for row in (await _MARK_STORED.run(tx, ids=ids)).all()} if ids else set()
+async def mark_stored(tx: Transaction, ids: Collection[str]) -> dict[str, float]:
+    """Mark events that were found in the stream; return which of them were not yet marked, and their ages."""
+    return {row.id: max(row.age, 0.0) for row in (await _MARK_STORED.run(tx, ids=ids)).all()} if ids else {}
 
 
 async def quarantine(tx: Transaction, seq: int, reason: str) -> None:
@@ -253,7 +246,14 @@ async def beat(tx: Transaction, *, owner: str, name: str, ttl: float) -> int:
 
 async def renew(tx: Transaction, *, owner: str, ttl: float) -> set[int]:
     """Hold what is held for another ``ttl`` seconds; return the partitions. They stay so until the transaction ends."""
-    return {row.partition for row in (await _RENEW.run(tx, owner=owner, ttl=ttl)).all()}
+    held, _ = await renew_at(tx, owner=owner, ttl=ttl)
+    return held
+
+
+async def renew_at(tx: Transaction, *, owner: str, ttl: float) -> tuple[set[int], float]:
+    """Renew, and return the database's time too; 0 when nothing is held."""
+    rows = (await _RENEW.run(tx, owner=owner, ttl=ttl)).all()
+    return {row.partition for row in rows}, max((row.until for row in rows), default=ttl) - ttl
 
 
 async def take(tx: Transaction, *, owner: str, ttl: float, most: int) -> set[int]:

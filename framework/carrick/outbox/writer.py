@@ -53,9 +53,9 @@ class Outbox:
     a connection of SQLAlchemy, asyncpg, psycopg, aiosqlite or sqlite3 on which one is under way. What the driver raises
     is raised as it is.
 
-    ``wake`` is called after each commit that the connection tells of (carrick's transactions, SQLAlchemy's sessions),
-    so that the relay need not poll. An event above ``max_payload`` bytes is refused here, where its cause can still be
-    undone, rather than by the broker. Use it from any task and thread.
+    ``wake`` is called after each commit that the connection tells of (carrick's transactions, SQLAlchemy's sessions and
+    connections), so that the relay need not poll. An event above ``max_payload`` bytes is refused here, where its cause
+    can still be undone, rather than by the broker. Use it from any task and thread.
     """
 
     def __init__(

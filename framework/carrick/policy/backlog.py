@@ -20,7 +20,7 @@ _WAIT = 1.0
 
 
 class Waiting(Protocol):
-    """What waits to be worked off, as it was when it was last looked at. ``carrick.outbox.Backlog`` is one."""
+    """What waits to be worked off, as it was when it was last looked at. ``carrick.outbox.OutboxWatch`` is one."""
 
     @property
     def depth(self) -> int:

@@ -8,6 +8,7 @@ from carrick.store.any_transaction import AnyTransaction, AnyTransactionSync
 from carrick.store.dialect import Dialect, Sql
 from carrick.store.migrations import Migrations
 from carrick.store.transaction import Database, Result, Transaction
+from carrick.store.urls import database_at
 
 if TYPE_CHECKING:
     from carrick.store.guarded import GuardedDatabase
@@ -43,4 +44,5 @@ __all__ = [
     "Sql",
     "SyncTransaction",
     "Transaction",
+    "database_at",
 ]

@@ -10,6 +10,7 @@ from carrick.errors import CarrickError
 from carrick.ids import random_id
 from carrick.method import MethodSpec
 from carrick.options import IdempotencyOptions
+from carrick.store.atomically import atomically
 from carrick.store.claims import complete
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
@@ -67,11 +68,15 @@ class IdempotencyRecords:
         options = method.policy.idempotency
         assert isinstance(options, IdempotencyOptions)
         claim = Claim(method, key, random_id())
-        turn = False
+        expiry, turn = options.expiry, False
+
+        async def claimed(tx: Transaction) -> ClaimOutcome:
+            nonlocal turn
+            turn = True
+            return await self._claim(tx, claim, fingerprint, lease, expiry)
+
         try:
-            async with self._database.transaction() as tx:
-                turn = True
-                return await self._claim(tx, claim, fingerprint, lease, options.expiry)
+            return await atomically(self._database, claimed)
         except asyncio.CancelledError:
             if turn:  # the claim may have been committed; who never had a turn must not queue for another
                 with suppress(CarrickError):  # then the lease ends it
@@ -96,23 +101,31 @@ class IdempotencyRecords:
 
     async def release(self, claim: Claim) -> None:
         """Give an unfulfilled claim back. Does nothing when it was fulfilled or taken over."""
-        async with self._database.transaction() as tx:
+
+        async def released(tx: Transaction) -> None:
             await tx.execute(_RELEASE, _names(claim))
+
+        await atomically(self._database, released)
 
     async def renew(self, claim: Claim, lease: float) -> bool:
         """Hold an unfulfilled claim for ``lease`` seconds from now. False when it was fulfilled or taken over."""
-        async with self._database.transaction() as tx:
+
+        async def renewed(tx: Transaction) -> bool:
             return (await tx.execute(_RENEW.of(tx.dialect), {**_names(claim), "lease": lease})).rowcount == 1
+
+        return await atomically(self._database, renewed)
 
     async def refuse(self, claim: Claim, status: bytes) -> bool:
         """Record an error as the answer. False, and nothing is recorded, when it was fulfilled or taken over."""
-        async with self._database.transaction() as tx:
-            return await complete(tx, claim, error=status)
+        return await atomically(self._database, lambda tx: complete(tx, claim, error=status))
 
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` expired records; return how many went."""
-        async with self._database.transaction() as tx:
+
+        async def purged(tx: Transaction) -> int:
             return (await tx.execute(_PURGE.of(tx.dialect), {"most": most})).rowcount
+
+        return await atomically(self._database, purged)
 
 
 def _names(claim: Claim) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The inbox: which events had their effect in this database."""
 
+from carrick.store.atomically import atomically
 from carrick.store.dialect import Sql
-from carrick.store.transaction import Database
+from carrick.store.transaction import Database, Transaction
 
 __all__ = ["Inbox"]
 
@@ -28,5 +29,8 @@ class Inbox:
 
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` rows older than the retention; return how many went."""
-        async with self._database.transaction() as tx:
+
+        async def purged(tx: Transaction) -> int:
             return (await tx.execute(_PURGE.of(tx.dialect), {"age": self._retention, "most": most})).rowcount
+
+        return await atomically(self._database, purged)

@@ -106,6 +106,8 @@ class SqliteDatabase:
     ) -> None:
         if readers < 1:
             raise ConfigurationError(f"readers must be 1 or more, not {readers}")
+        if "://" in str(path):  # it is not shown: there may be a password in it
+            raise ConfigurationError("a SqliteDatabase takes a path; carrick.store.database_at takes URLs")
         self.path = Path(path)
         self._migrations = [each.load("sqlite") for each in migrations]
         self._startup_timeout = startup_timeout

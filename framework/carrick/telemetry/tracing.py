@@ -6,7 +6,6 @@ link to it. Whether to sample is decided before OpenTelemetry is touched: a call
 microseconds and still hands its trace context on.
 """
 
-import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,11 +29,10 @@ from carrick.event import EventSpec
 from carrick.ids import unique_id
 from carrick.service import Filter, Service
 from carrick.stream import Concluding, close
+from carrick.telemetry.environment import exports
 from carrick.trace import Trace
 
 __all__ = ["OpenTelemetry", "tracing_from_environment"]
-
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class OpenTelemetry:
@@ -173,7 +171,7 @@ class OpenTelemetry:
 
 def tracing_from_environment(service: str, *, sample_ratio: float = 1.0) -> OpenTelemetry | None:
     """Make instruments that export by OTLP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; None when it is not."""
-    if not any(os.environ.get(name) for name in _ENDPOINTS):
+    if not exports("TRACES"):
         return None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -10,10 +10,11 @@ from carrick import outbox
 from carrick.errors import Code, OutboxError
 from carrick.outbox import Outbox
 from carrick.outbox.times import Times
+from carrick.store import SyncTransaction
 from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import FakeClock
-from shop.orders.v1.orders_carrick import ORDER_PLACED
+from shop.orders.v1.orders_carrick import ORDER_PLACED, OrdersBlockingEvents, OrdersEvents
 from shop.orders.v1.orders_pb2 import OrderPlaced
 
 NOW = 1_700_000_000.25
@@ -84,3 +85,30 @@ async def test_the_row_has_them(database: SqliteDatabase, postgres_url: str) -> 
             for row in at:
                 assert row.due_at == moment.timestamp()
                 assert "ce-expirytime" not in json.loads(row.headers)
+
+
+async def test_generated_publishers_take_them(database: SqliteDatabase) -> None:
+    """Each of the three, awaited and not."""
+    events = Outbox("orders", clock=FakeClock(epoch=NOW))
+    moment = datetime(2040, 1, 1, tzinfo=UTC)
+    event = OrderPlaced(order_id="k")
+
+    def write(tx: SyncTransaction) -> None:
+        OrdersBlockingEvents(events).order_placed(tx, event, delay=30, expires_in=60)
+        OrdersBlockingEvents(events).order_placed(tx, event, at=moment)
+        OrdersBlockingEvents(events).order_placed(tx, event)
+
+    async with database.transaction() as tx:
+        await OrdersEvents(events).order_placed(tx, event, delay=30, expires_in=60)
+        await OrdersEvents(events).order_placed(tx, event, at=moment)
+        await OrdersEvents(events).order_placed(tx, event)
+        with pytest.raises(OutboxError, match="delay is seconds"):
+            await OrdersEvents(events).order_placed(tx, event, delay=-1)
+    await database.run(write)
+    async with database.read() as tx:
+        rows = (await tx.execute("SELECT * FROM carrick_outbox ORDER BY seq")).all()
+    for delayed, later, now in (rows[:3], rows[3:]):
+        assert delayed.due_at - delayed.created_at == pytest.approx(30, abs=0.1)
+        assert delayed.expires_at - delayed.created_at == pytest.approx(60, abs=0.1)
+        assert (later.due_at, later.expires_at) == (moment.timestamp(), None)
+        assert (now.due_at, now.expires_at) == (None, None)

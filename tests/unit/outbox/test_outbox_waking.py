@@ -2,6 +2,8 @@
 
 # ruff: noqa: PT012  # what raises is the end of a block, not one statement
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool, Pool, StaticPool
 
 from carrick import outbox
 from carrick.outbox import Outbox
@@ -63,12 +66,52 @@ async def test_a_synchronous_session_too(path: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("pool", [None, NullPool, StaticPool])
+async def test_a_connection_wakes_it_when_it_is_given_back(path: str, pool: type[Pool] | None) -> None:
+    """Once for each time, after the commit; again after the engine had to make a new pool."""
+    seen: list[int] = []
+    events = Outbox("orders", wake=lambda: seen.append(_count(path)))
+    engine = create_async_engine(alchemy(path, "aiosqlite"), **({} if pool is None else {"poolclass": pool}))
+    for turn in (1, 2, 3):
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT 1"))
+            await events.write(connection, ORDER_PLACED, EVENT)
+            await events.write_all(connection, [(ORDER_PLACED, EVENT)] * 2)
+            assert len(seen) == turn - 1
+        assert seen == [3 * each for each in range(1, turn + 1)]
+        if turn == 2:
+            await engine.dispose()
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT 1"))
+    assert len(seen) == 3
+    await engine.dispose()
+
+
+async def test_a_synchronous_connection_too(path: str) -> None:
+    """As the asynchronous one; a connection that is kept is not heard of before its end."""
+    seen: list[int] = []
+    events = Outbox("orders", wake=lambda: seen.append(_count(path)))
+    engine = create_engine(alchemy(path, "pysqlite"))
+    with engine.connect() as connection:
+        for _ in range(2):
+            with connection.begin():
+                events.write_sync(connection, ORDER_PLACED, EVENT)
+        assert seen == []
+    assert seen == [2]
+    engine.dispose()
+
+
+def _count(path: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM carrick_outbox").fetchone()[0])
+
+
 async def test_others_do_not_tell_of_commits(path: str) -> None:
     """The relay then polls, or is woken by hand."""
     woken: list[str] = []
     events = Outbox("orders", wake=lambda: woken.append("woken"))
-    asynchronous: dict[str, Any] = {name: each for name, each in ASYNC_SQLITE.items() if "session" not in name}
-    synchronous: dict[str, Any] = {name: each for name, each in SYNC_SQLITE.items() if "session" not in name}
+    asynchronous: dict[str, Any] = {name: each for name, each in ASYNC_SQLITE.items() if "sqlalchemy" not in name}
+    synchronous: dict[str, Any] = {name: each for name, each in SYNC_SQLITE.items() if "sqlalchemy" not in name}
     for place in asynchronous.values():
         async with place(path) as tx:
             await events.write(tx, ORDER_PLACED, EVENT)

@@ -154,8 +154,30 @@ async def test_what_was_stored_without_an_acknowledgement_is_found_in_the_stream
     assert _numbers(broker, partition_of("k0")) == [0, 1, 2, 3, 4]
     assert broker.tries == 3
     assert sum(isinstance(each, PublishFailed) for each in seen) == 3
-    assert sum(each.count for each in seen if isinstance(each, EventsPublished)) == 5
+    told = [each for each in seen if isinstance(each, EventsPublished)]
+    assert sum(each.count for each in told) == 5
+    assert [len(each.ages) for each in told] == [each.count for each in told]
     assert relay.processed == 5
+
+
+async def test_each_event_is_told_with_its_age(database: AnyDatabase) -> None:
+    """By the database's clock, from when it was written or due, and also where it was found in the stream."""
+    broker = Flaky()
+    seen: list[Observation] = []
+    await _write(database, "k0", "k1", "k2")
+    async with database.transaction() as tx:
+        await Outbox("orders").write(tx, ORDER_PLACED, OrderPlaced(order_id="k0"), delay=86_400)
+        await tx.execute("UPDATE carrick_outbox SET created_at = created_at - 1000 * seq WHERE seq < 3")
+        await tx.execute(
+            "UPDATE carrick_outbox SET created_at = created_at - 86500, due_at = due_at - 86500 WHERE seq = 4"
+        )
+    broker.lose_acks = 1
+    async with Relay(database, broker, options=FAST, observe=seen.append) as relay:
+        await settle(relay)
+        await until(lambda: relay.processed == 4)
+    ages = sorted(age for each in seen if isinstance(each, EventsPublished) for age in each.ages)
+    assert ages == [pytest.approx(age, abs=20) for age in (0, 100, 1000, 2000)]
+    assert min(ages) > 0
 
 
 async def test_nothing_is_lost_while_the_broker_is_away(database: AnyDatabase) -> None:

@@ -1,11 +1,13 @@
 """Claims against a model: whatever is done with them, in any order, at any time of the database's clock."""
 
 import asyncio
+import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import Phase, settings
@@ -28,6 +30,7 @@ from carrick.context import Call, Context, enter
 from carrick.store import IdempotencyRecords
 from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
+from carrick.store.sqlite_connection import connect
 from carrick.testing import PostgresServer
 from shop.orders.v1.orders_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from tests.unit.store.places import AnyDatabase
@@ -84,6 +87,8 @@ class SqliteWorld:
         self.now = 1_000_000.0
         self._folder = tempfile.TemporaryDirectory()
         event.listen(Engine, "connect", self._connected)
+        self._own_thread = patch("carrick.store.sqlite.connect", self._connect)
+        self._own_thread.start()
 
     def database(self) -> AnyDatabase:
         """Return a database on the file."""
@@ -95,10 +100,16 @@ class SqliteWorld:
     def close(self) -> None:
         """Leave later connections alone."""
         event.remove(Engine, "connect", self._connected)
+        self._own_thread.stop()
         self._folder.cleanup()
 
     def _connected(self, connection: Any, record: object) -> None:
         connection.create_function("julianday", 1, self._julian_day)
+
+    def _connect(self, path: Path, busy_timeout: float) -> sqlite3.Connection:
+        connection = connect(path, busy_timeout)
+        self._connected(connection, None)
+        return connection
 
     def _julian_day(self, _: str) -> float:
         return 2440587.5 + self.now / 86400.0

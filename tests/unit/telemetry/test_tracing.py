@@ -24,7 +24,7 @@ from carrick import (
     current,
 )
 from carrick.stacks import event_stack, server_stack
-from carrick.telemetry.tracing import OpenTelemetry, tracing_from_environment
+from carrick.telemetry.tracing import OpenTelemetry
 from carrick.testing import FakeClock
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from tests.unit.calls import PLAIN, REPEATABLE, REPLY, REQUEST, Scripted, client, first_attempt
@@ -176,13 +176,6 @@ async def test_events_are_linked_not_nested(recorder: Recorder) -> None:
         assert span.parent is None
         assert context_of(span).trace_id != context_of(create).trace_id
         assert [link.context.span_id for link in span.links] == [id_of(create)]
-
-
-def test_without_an_endpoint_there_is_no_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is put into the stacks when nobody would get the spans."""
-    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
-    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
-    assert tracing_from_environment("orders") is None
 
 
 def test_a_ratio_is_a_share() -> None:

@@ -27,6 +27,7 @@ _FOR_EVENTS = {
     "EventRoute",
     "EventSpec",
     "Outbox",
+    "datetime",
 }
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
 

@@ -18,6 +18,8 @@ class _Style:
     write: str
 
 
+_TIMES = ("delay: float | None = None", "at: datetime | None = None", "expires_in: float | None = None")
+_TIMES_COMMENT = "Not before ``delay`` seconds or ``at`` a moment, and not after ``expires_in`` seconds, where given."
 _ASYNC = _Style("AnyTransaction", "async def", "await self._outbox.write(")
 _BLOCKING = _Style("AnyTransactionSync", "def", "self._outbox.write_sync(")
 
@@ -52,11 +54,12 @@ def _method(event: Event, messages: MessageNames, style: _Style) -> list[str]:
     comment = event.comment or f"Publish ``{event.full_name}``."
     order = "in any order" if event.unordered else f"in order for each ``{event.key}``"
     delivery = f"Published to ``{event.subject}``, {order}, if and only if ``tx`` commits."
-    parameters = ["self", f"tx: {style.transaction}", f"event: {messages[event.message]}"]
+    parameters = ["self", f"tx: {style.transaction}", f"event: {messages[event.message]}", "*", *_TIMES]
+    arguments = ["tx", event.constant, "event", "delay=delay", "at=at", "expires_in=expires_in"]
     return [
-        *Group(f"{style.definition} {event.python_name}(", parameters, ") -> None:").lines(4),
-        *docstring(f"{comment}\n\n{delivery}", indent=8, width=WIDTH),
-        *Group(style.write, ["tx", event.constant, "event"]).lines(8),
+        *Group(f"{style.definition} {event.python_name}(", parameters, ") -> None:").lines(4, expanded=True),
+        *docstring(f"{comment}\n\n{delivery}\n\n{_TIMES_COMMENT}", indent=8, width=WIDTH),
+        *Group(style.write, arguments).lines(8),
     ]
 
 

@@ -34,6 +34,7 @@ RUNTIME_MODULES = {
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Iterable": "collections.abc",
+    "datetime": "datetime",
     "import_module": "importlib",
     "Any": "typing",
     "TYPE_CHECKING": "typing",

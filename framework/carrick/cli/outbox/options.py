@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carrick.cli.databases import FORMS, VARIABLES, database_from, sqlite_path
-from carrick.cli.target import extras_named
+from carrick.cli.databases import VARIABLES
 from carrick.errors import ConfigurationError
+from carrick.extras import extras_named
 from carrick.outbox.status import require_outbox
 from carrick.store.transaction import Database
+from carrick.store.urls import FORMS, database_at, sqlite_path
 
 if TYPE_CHECKING:
     from carrick.messaging.nats import NatsBroker
@@ -46,7 +47,7 @@ async def outbox_at(url: str) -> AsyncIterator[Database]:
             if not path.is_absolute()
             else f"there is no file {path}"
         )
-    database = database_from(url)
+    database = database_at(url)
     await database.connect()
     try:
         async with database.read() as tx:

@@ -100,16 +100,36 @@ async def _show(url: str, event_id: str, *, payload: bool) -> tuple[QuarantinedE
         return event, await quarantine.payload_of(tx, event_id) if payload else None
 
 
-@quarantine_commands.command()
-def retry(
-    database: DatabaseUrl,
-    ids: Ids = None,
-    everything: Everything = False,
-    subject: Subject = None,
-    reason: Reason = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
+def _change(name: str, change: Change, done: str, explanation: str) -> None:
+    """Add the command that makes this change to what is selected."""
+
+    @quarantine_commands.command(name, help=explanation)
+    def command(
+        database: DatabaseUrl,
+        ids: Ids = None,
+        everything: Everything = False,
+        subject: Subject = None,
+        reason: Reason = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+    ) -> None:
+        quiet()
+        selection = _selection(ids, everything=everything, subject=subject, reason=reason)
+        work = _changed(database, selection, quarantine.counted if dry_run else change, writes=not dry_run)
+        counts = asyncio.run(work)
+        total = counts.total()
+        if as_json:
+            typer.echo(json.dumps({"events": total, "subjects": counts, "dry_run": dry_run}, indent=2))
+            return
+        for each, count in counts.items():
+            typer.echo(f"{each}  {count}")
+        typer.echo(f"{total} {'would be' if dry_run else 'are'} {done}")
+
+
+_change(
+    "retry",
+    quarantine.retry,
+    "published by a relay",
     """Let the relay publish refused events, when what kept the broker from taking them is mended.
 
     Each goes in its place, before the later ones of its key. What the broker
@@ -122,21 +142,12 @@ def retry(
       carrick outbox quarantine retry --reason max_payload --dry-run
       carrick outbox quarantine retry 0192f0c1-… 0192f0c2-…
 
-    """
-    selection = _selection(ids, everything=everything, subject=subject, reason=reason)
-    _change(database, selection, quarantine.retry, "published by a relay", dry_run=dry_run, as_json=as_json)
-
-
-@quarantine_commands.command()
-def drop(
-    database: DatabaseUrl,
-    ids: Ids = None,
-    everything: Everything = False,
-    subject: Subject = None,
-    reason: Reason = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
+    """,
+)
+_change(
+    "drop",
+    quarantine.drop,
+    "given up",
     """Give refused events up: they are never published, and the later ones of their keys go on.
 
     They are kept, with the reason, for as long as published ones. There is no
@@ -148,27 +159,14 @@ def drop(
     Example:
       carrick outbox quarantine drop 0192f0c1-…
 
-    """
-    selection = _selection(ids, everything=everything, subject=subject, reason=reason)
-    _change(database, selection, quarantine.drop, "given up", dry_run=dry_run, as_json=as_json)
+    """,
+)
 
 
 def _selection(ids: list[str] | None, *, everything: bool, subject: str | None, reason: str | None) -> Selection:
     if everything is bool(ids or subject is not None or reason is not None):
         raise ConfigurationError("say which events: ids, --subject or --reason; or --all, alone")
     return Selection(ids=ids or (), subject=subject, reason=reason, everything=everything)
-
-
-def _change(url: str, selection: Selection, change: Change, done: str, *, dry_run: bool, as_json: bool) -> None:
-    quiet()
-    counts = asyncio.run(_changed(url, selection, quarantine.counted if dry_run else change, writes=not dry_run))
-    total = counts.total()
-    if as_json:
-        typer.echo(json.dumps({"events": total, "subjects": counts, "dry_run": dry_run}, indent=2))
-        return
-    for subject, count in counts.items():
-        typer.echo(f"{subject}  {count}")
-    typer.echo(f"{total} {'would be' if dry_run else 'are'} {done}")
 
 
 async def _changed(url: str, selection: Selection, change: Change, *, writes: bool) -> Counter[str]:

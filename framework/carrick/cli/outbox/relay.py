@@ -10,13 +10,15 @@ import typer
 
 from carrick import outbox
 from carrick.app import App
-from carrick.cli.databases import database_from
 from carrick.cli.outbox.options import DatabaseUrl, NatsUrl, broker_at
-from carrick.outbox import Relay, RelayOptions
+from carrick.observe import log, notify_all
+from carrick.outbox import OutboxWatch, Relay, RelayOptions
 from carrick.store.housekeeping import Housekeeping
+from carrick.store.urls import database_at
 from carrick.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
+    from carrick.telemetry.metrics import Metrics
     from carrick.telemetry.tracing import OpenTelemetry
 
 __all__ = ["relay"]
@@ -82,19 +84,27 @@ def relay(
     """
     configure_logs(_SERVICE, level=log_level.value, form=log_form.value)
     options = RelayOptions(batch=batch, poll=poll, lease=lease, retention=retention)
-    store = database_from(database, migrations=[outbox.MIGRATIONS], startup_timeout=startup_timeout)
+    store = database_at(database, migrations=[outbox.MIGRATIONS], startup_timeout=startup_timeout)
     broker = broker_at(nats, name=_SERVICE, startup_timeout=startup_timeout)
-    tracing = _tracing()
+    tracing, metrics = _telemetry()
+    watch = OutboxWatch(store)
     worker = Relay(
-        store, broker, name=name or f"{socket.gethostname()}:{os.getpid()}", options=options, instruments=tracing
+        store,
+        broker,
+        name=name or f"{socket.gethostname()}:{os.getpid()}",
+        options=options,
+        observe=notify_all(log, metrics.outbox(watch)) if metrics else log,
+        instruments=tracing,
     )
-    asyncio.run(App(_SERVICE, tracing, store, broker, Housekeeping(worker.purge), worker).run())
+    watched = watch if metrics else None
+    asyncio.run(App(_SERVICE, tracing, metrics, store, broker, watched, Housekeeping(worker.purge), worker).run())
 
 
-def _tracing() -> "OpenTelemetry | None":
-    """Return instruments where OpenTelemetry is installed, and told where to export to."""
+def _telemetry() -> "tuple[OpenTelemetry | None, Metrics | None]":
+    """Return traces and metrics where OpenTelemetry is installed, and told where to export to."""
     try:
+        from carrick.telemetry.metrics import metrics_from_environment
         from carrick.telemetry.tracing import tracing_from_environment
     except ModuleNotFoundError:
-        return None
-    return tracing_from_environment(_SERVICE)
+        return None, None
+    return tracing_from_environment(_SERVICE), metrics_from_environment(_SERVICE)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, TextClause, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from carrick.store.transaction import Parameters
 
@@ -39,7 +40,10 @@ def _commits_by_itself(bind: Engine | Connection) -> bool:
 
 
 class ConnectionWriter:
-    """A connection tells of its commits only before they are done: its relay polls, or is woken by hand."""
+    """A connection tells of a commit only before it is done. What is sure comes when its pool gets it back.
+
+    A connection that its user keeps open over many transactions is not heard of meanwhile.
+    """
 
     _block = "with connection.begin():"
 
@@ -63,7 +67,12 @@ class ConnectionWriter:
         self._sync.execute(_text(statement), parameters)
 
     def after_commit(self, action: Callable[[], None]) -> None:
-        """Do nothing: there is no event after the commit."""
+        """Call it when the connection goes back to its pool, also after a rollback."""
+        assert self._sync is not None
+        self._sync.info.setdefault(_ACTIONS, {})[action] = None
+        pool = self._sync.engine.pool
+        if not event.contains(pool, "checkin", _given_back):
+            event.listen(pool, "checkin", _given_back)
 
 
 class AsyncConnectionWriter(ConnectionWriter):
@@ -120,6 +129,12 @@ class AsyncSessionWriter(SessionWriter):
     async def execute(self, statement: str, parameters: Parameters) -> None:
         """See ``Writer``."""
         await self._session.execute(_text(statement), parameters)
+
+
+def _given_back(connection: object, record: ConnectionPoolEntry) -> None:
+    """Run the actions once. What was not committed by now never is."""
+    for action in record.info.pop(_ACTIONS, {}):
+        action()
 
 
 def _committed(session: Session) -> None:

@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from carrick.event import PARTITIONS, EventSpec, partition_of
 from carrick.outbox import Outbox, quarantine, table
 from carrick.outbox.status import require_outbox, status
+from carrick.outbox.watch import snapshot_of
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
@@ -93,8 +94,8 @@ class OutboxContract(FrameworkTables):
         async with database.transaction() as tx:
             await table.mark(tx, [rows[0].seq])
             await table.mark_expired(tx, [rows[1].seq])
-            assert await table.mark_stored(tx, [rows[0].id, rows[2].id, "unknown"]) == {rows[2].id}
-            assert await table.mark_stored(tx, [rows[2].id]) == set()
+            assert set(await table.mark_stored(tx, [rows[0].id, rows[2].id, "unknown"])) == {rows[2].id}
+            assert await table.mark_stored(tx, [rows[2].id]) == {}
             await table.mark(tx, [])
         assert await _pending(database) == ["d"]
         async with database.read() as tx:
@@ -103,14 +104,15 @@ class OutboxContract(FrameworkTables):
     async def test_the_backlog_is_counted_up_to_a_bound(self, database: StoreDatabase) -> None:
         """With the age of the oldest event, by the database's clock."""
         async with database.read() as tx:
-            assert await table.backlog(tx, most=10) == (0, 0.0)
+            found = await snapshot_of(tx)
+            assert (found.depth, found.oldest_seconds, found.relays) == (0, 0.0, 0)
         await _write(database, *"abc")
         await _execute(database, "UPDATE carrick_outbox SET created_at = created_at - 100")
         async with database.read() as tx:
             assert await table.unpublished(tx) == 3
-            depth, age = await table.backlog(tx, most=2)
-        assert depth == 2
-        assert age == pytest.approx(100.0, abs=60.0)
+            found = await snapshot_of(tx, most=2)
+        assert found.depth == 2
+        assert found.oldest_seconds == pytest.approx(100.0, abs=60.0)
 
     async def test_an_event_waits_for_its_time(self, database: StoreDatabase) -> None:
         """Until then it is not pending and holds nobody back; then it is let go, a few at a time."""
@@ -174,6 +176,10 @@ class OutboxContract(FrameworkTables):
             assert len(rest) == PARTITIONS - 10
             assert await table.take(tx, owner="three", ttl=1000.0, most=100) == set()
             assert await table.renew(tx, owner="two", ttl=1000.0) == rest
+            held, now = await table.renew_at(tx, owner="two", ttl=1000.0)
+            assert held == rest
+            assert now == pytest.approx(await table.clock(tx), abs=60.0)
+            assert await table.renew_at(tx, owner="nobody", ttl=1000.0) == (set(), 0.0)
             given = set(list(rest)[:2])
             await table.let_go(tx, owner="two", partitions=given)
             await table.let_go(tx, owner="three", partitions=range(PARTITIONS))

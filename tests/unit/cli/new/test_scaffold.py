@@ -17,7 +17,8 @@ def test_the_name_is_in_paths_and_texts() -> None:
         ".dockerignore",
         ".gitignore",
         "Dockerfile",
-        "order_desk/migrations/0001_entries.sql",
+        "order_desk/migrations/postgresql/0001_entries.sql",
+        "order_desk/migrations/sqlite/0001_entries.sql",
         "proto/order_desk/v1/order_desk.proto",
         "tests/test_order_desk.py",
     }
@@ -31,7 +32,7 @@ def test_the_project_says_what_it_needs() -> None:
     """Its pyproject names the distribution, the package, and the framework with what a service uses of it."""
     project = tomllib.loads(FILES[PurePosixPath("pyproject.toml")])
     assert project["project"]["name"] == "order-desk"
-    assert project["project"]["dependencies"] == ["carrick[nats,sqlite,telemetry]>=0.1.0"]
+    assert project["project"]["dependencies"] == ["carrick[nats,postgres,sqlite,telemetry]>=0.1.0"]
     extras = project["project"]["optional-dependencies"]
     assert "types-protobuf>=6" in extras["dev"]  # without it mypy takes any message for any other
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["order_desk"]

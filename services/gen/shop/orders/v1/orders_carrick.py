@@ -4,6 +4,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from carrick.generated import require_runtime
@@ -191,12 +192,22 @@ class OrdersEvents:
         """Write events to this outbox."""
         self._outbox = outbox
 
-    async def order_placed(self, tx: AnyTransaction, event: OrderPlaced) -> None:
+    async def order_placed(
+        self,
+        tx: AnyTransaction,
+        event: OrderPlaced,
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+        expires_in: float | None = None,
+    ) -> None:
         """OrderPlaced: the order's stock is reserved and its customer charged.
 
         Published to ``orders.placed.v1``, in order for each ``order_id``, if and only if ``tx`` commits.
+
+        Not before ``delay`` seconds or ``at`` a moment, and not after ``expires_in`` seconds, where given.
         """
-        await self._outbox.write(tx, ORDER_PLACED, event)
+        await self._outbox.write(tx, ORDER_PLACED, event, delay=delay, at=at, expires_in=expires_in)
 
 
 class OrdersBlockingEvents:
@@ -206,12 +217,22 @@ class OrdersBlockingEvents:
         """Write events to this outbox."""
         self._outbox = outbox
 
-    def order_placed(self, tx: AnyTransactionSync, event: OrderPlaced) -> None:
+    def order_placed(
+        self,
+        tx: AnyTransactionSync,
+        event: OrderPlaced,
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+        expires_in: float | None = None,
+    ) -> None:
         """OrderPlaced: the order's stock is reserved and its customer charged.
 
         Published to ``orders.placed.v1``, in order for each ``order_id``, if and only if ``tx`` commits.
+
+        Not before ``delay`` seconds or ``at`` a moment, and not after ``expires_in`` seconds, where given.
         """
-        self._outbox.write_sync(tx, ORDER_PLACED, event)
+        self._outbox.write_sync(tx, ORDER_PLACED, event, delay=delay, at=at, expires_in=expires_in)
 
 
 def on_order_placed(handler: Callable[[OrderPlaced, Context], Awaitable[None]]) -> EventRoute[OrderPlaced]:
