@@ -23,7 +23,7 @@ from services.orders.handlers import OrdersHandlers
 from services.orders.recovery import Recovery
 from services.orders.store import MIGRATIONS, OrderBook
 from shop.inventory.v1.inventory_carrick import InventoryClient
-from shop.orders.v1.orders_carrick import OrdersEvents
+from shop.orders.v1.orders_carrick import EVENTS, OrdersEvents
 from shop.payments.v1.payments_carrick import PaymentsClient
 
 
@@ -59,7 +59,7 @@ def app() -> App:
     payments = Channel(settings.payments, instruments=tracing)
     watch = OutboxWatch(database)
     observe = notify_all(log, metrics.outbox(watch)) if metrics else log
-    relay = Relay(database, broker, observe=observe, instruments=tracing)
+    relay = Relay(database, broker, events=EVENTS, observe=observe, instruments=tracing)
     records = IdempotencyRecords(database)
     book = OrderBook(database)
     fulfilment = Fulfilment(

@@ -73,7 +73,7 @@ class Publishing:
         assert len(rows) <= MAX_BATCH
         subjects = {row.subject for row in rows}
         try:
-            await self._ensure_stream(stream, rows[0].stream_subjects)
+            await self.ensure_stream(stream, rows[0].stream_subjects)
             if unknown := [subject for subject in subjects if (stream, subject) not in self._last]:
                 return await self._learn(stream, unknown)  # rows that were read before may be published by now
             expired = [row for row in rows if row.expired]
@@ -94,7 +94,8 @@ class Publishing:
         for subject in subjects:
             self._last.pop((stream, subject), None)
 
-    async def _ensure_stream(self, name: str, subjects: str) -> None:
+    async def ensure_stream(self, name: str, subjects: str) -> None:
+        """Make a stream, or check the one there, unless that was done since the last failure."""
         if name not in self._streams:
             await self._broker.ensure_stream(name, [subjects])
             self._streams.add(name)

@@ -7,13 +7,14 @@ broker that is away costs nothing but time; a message that it refuses for good i
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from types import TracebackType
 from typing import Any, Self
 
 from carrick.errors import CarrickError, Code, ConfigurationError, MessagingError
-from carrick.event import PARTITIONS
+from carrick.event import PARTITIONS, EventSpec
 from carrick.ids import random_id
 from carrick.instruments import Instruments
 from carrick.loop import Loop
@@ -62,7 +63,8 @@ class Relay:
     """Publishes what the outbox holds. Starts and stops as a context manager; stopping publishes what is left.
 
     Any number of relays may work on one database, in one process or in many: they share its partitions. ``name`` is
-    how ``carrick outbox status`` calls this one.
+    how ``carrick outbox status`` calls this one. The streams of ``events``, a contract's generated ``EVENTS``, are made
+    and checked at the start, others when their first event comes.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Relay:
         broker: Broker,
         *,
         name: str = "relay",
+        events: Iterable[EventSpec[Any]] = (),
         options: RelayOptions | None = None,
         observe: Observer = log,
         instruments: Instruments | None = None,
     ) -> None:
         self._database = database
         self._name = name
+        self._streams = {event.stream: event.stream_subjects for event in events}
         self._options = options or RelayOptions()
         self._observe = observe
         self._lease = Lease("", self._options.lease)
@@ -112,7 +116,11 @@ class Relay:
             return await table.purge(tx, age=self._options.retention, most=most)
 
     async def start(self) -> None:
-        """Begin to publish."""
+        """Begin to publish. Raises ``MessagingError`` when a stream of its events does not take them.
+
+        That a broker is away is no reason: it is observed, and events wait for it.
+        """
+        await self._check_streams()
         self._begin()
         await self._loop.start()
 
@@ -139,6 +147,15 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
+
+    async def _check_streams(self) -> None:
+        for stream, subjects in self._streams.items():
+            try:
+                await self._publishing.ensure_stream(stream, subjects)
+            except MessagingError as error:
+                if error.code is Code.FAILED_PRECONDITION:
+                    raise
+                self._observe(PublishFailed(reason=f"at the start: {error}", delay=0.0))
 
     def _begin(self) -> None:
         """Be a new owner: what this relay held under another name, it knows nothing of any more."""

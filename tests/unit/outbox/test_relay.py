@@ -111,6 +111,27 @@ async def test_committed_events_are_published_as_they_were_written(database: Any
     assert relay.processed == 1
 
 
+async def test_streams_are_made_and_checked_at_the_start(database: AnyDatabase) -> None:
+    """Before any event comes: a stream that does not take them is heard of at the start, an outage keeps nobody."""
+    broker = MemoryBroker()
+    async with Relay(database, broker, events=[ORDER_PLACED], options=FAST):
+        assert await broker.holding("ORDERS") is not None
+    other = MemoryBroker()
+    await other.ensure_stream("ORDERS", ["orders.cancelled.>"])
+    with pytest.raises(MessagingError, match=r"orders\.>"):
+        await Relay(database, other, events=[ORDER_PLACED], options=FAST).start()
+    seen: list[Observation] = []
+    away = MemoryBroker()
+    away.available = False
+    async with Relay(database, away, events=[ORDER_PLACED], options=FAST, observe=seen.append) as relay:
+        assert any(isinstance(each, PublishFailed) and each.reason.startswith("at the start") for each in seen)
+        away.available = True
+        await _write(database, "k0")
+        relay.wake()
+        await settle(relay)
+        assert relay.processed == 1
+
+
 async def test_order_is_kept_in_each_partition(database: AnyDatabase) -> None:
     """Over several batches every key's events are in the stream in the order of their commits."""
     broker = MemoryBroker()
