@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from carrick import CarrickError, Context, EventRoute, MethodKind, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
 from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.memory import MemoryBroker
-from carrick.outbox import Outbox, Relay
+from carrick.outbox import Outbox, OutboxWatch, Relay
+from carrick.policy.backlog import shed_on_backlog
 from carrick.resource import Resource
 from carrick.rpc import BlockingChannel, BlockingResponseStream, Channel, ResponseStream, Server, UnaryCall
-from carrick.store import Database, GuardedDatabase, Sql, SyncTransaction, Transaction
+from carrick.store import Database, GuardedDatabase, Sql, SyncTransaction, Transaction, database_at
 from carrick.store.postgres import PostgresDatabase, PostgresTransaction
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import (
@@ -131,7 +132,10 @@ async def databases(sqlite: SqliteDatabase, postgres: PostgresDatabase) -> list[
         assert_type(tx, PostgresTransaction)
         await tx.execute(Sql.template("SELECT {now}").of(tx.dialect))
         await tx.execute(b"SELECT 1")  # type: ignore[arg-type]  # text is wanted
-    return [sqlite, postgres]
+    watch = OutboxWatch(postgres)
+    shed_on_backlog(watch, max_age=60.0)
+    shed_on_backlog(postgres, max_age=60.0)  # type: ignore[arg-type]  # nothing looks into it
+    return [sqlite, postgres, database_at("orders.db", isolation="serializable")]
 
 
 class Handlers(OrdersServicer):
