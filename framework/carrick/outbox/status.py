@@ -5,6 +5,7 @@ from typing import Any
 
 from carrick.errors import Code, OutboxError
 from carrick.event import PARTITIONS
+from carrick.outbox.table import GENUINE
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
 
@@ -41,19 +42,22 @@ _DEPTHS = Sql.template(
     """  # noqa: S608  # constants of this module
 )
 _LEASES = Sql.template(
-    """
-    SELECT lease.partition, lease.owner, relay.name, lease.epoch, lease.until - {now} AS seconds
-    FROM carrick_outbox_lease AS lease LEFT JOIN carrick_outbox_relay AS relay ON relay.owner = lease.owner
+    f"""
+    SELECT lease.partition, lease.owner, relay.name, lease.epoch, lease.seconds
+    FROM (
+        SELECT partition, owner, epoch, CASE WHEN {GENUINE} THEN until - {{now}} ELSE 0 END AS seconds
+        FROM carrick_outbox_lease
+    ) AS lease LEFT JOIN carrick_outbox_relay AS relay ON relay.owner = lease.owner
     ORDER BY lease.partition
-    """
+    """  # noqa: S608  # constants of this package
 )
 _RELAYS = Sql.template(
-    """
-    SELECT relay.owner, relay.name, relay.until - {now} AS seconds,
+    f"""
+    SELECT relay.owner, relay.name, relay.until - {{now}} AS seconds,
         (SELECT count(*) FROM carrick_outbox_lease AS lease
-            WHERE lease.owner = relay.owner AND lease.until > {now}) AS partitions
-    FROM carrick_outbox_relay AS relay WHERE relay.until > {now} ORDER BY relay.name, relay.owner
-    """
+            WHERE lease.owner = relay.owner AND {GENUINE}) AS partitions
+    FROM carrick_outbox_relay AS relay WHERE {GENUINE} ORDER BY relay.name, relay.owner
+    """  # noqa: S608  # constants of this package
 )
 _POSITIONS = "SELECT stream, subject, sequence FROM carrick_outbox_position ORDER BY stream, subject"
 

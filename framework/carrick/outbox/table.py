@@ -11,6 +11,7 @@ from carrick.store.dialect import Sql
 from carrick.store.transaction import Result, Transaction
 
 __all__ = [
+    "GENUINE",
     "all_positions",
     "backlog",
     "beat",
@@ -35,6 +36,10 @@ __all__ = [
     "unmark",
     "unpublished",
 ]
+
+GENUINE = "until > {now} AND until <= {now} + 2 * ttl"
+"""What holds of a lease, or a relay's sign of life, that counts. One that would last longer than twice the time that it
+was given for is from before the database's clock was set back: whoever left it may be gone, and nobody waits for it."""
 
 
 class _Statement:
@@ -118,20 +123,25 @@ _PURGE = _Statement(
 )
 _BEAT = _Statement(
     """
-    INSERT INTO carrick_outbox_relay (owner, name, until) VALUES (:owner, :name, {now} + :ttl)
-    ON CONFLICT (owner) DO UPDATE SET until = excluded.until
+    INSERT INTO carrick_outbox_relay (owner, name, ttl, until) VALUES (:owner, :name, :ttl, {now} + :ttl)
+    ON CONFLICT (owner) DO UPDATE SET ttl = excluded.ttl, until = excluded.until
     """
 )
-_FORGET_RELAYS = _Statement("DELETE FROM carrick_outbox_relay WHERE until <= {now} OR owner = :owner")
-_RELAYS = _Statement("SELECT count(*) AS relays FROM carrick_outbox_relay WHERE until > {now}")
-_RENEW = _Statement("UPDATE carrick_outbox_lease SET until = {now} + :ttl WHERE owner = :owner RETURNING partition")
+_FORGET_RELAYS = _Statement(f"DELETE FROM carrick_outbox_relay WHERE NOT ({GENUINE}) OR owner = :owner")  # noqa: S608
+_RELAYS = _Statement(f"SELECT count(*) AS relays FROM carrick_outbox_relay WHERE {GENUINE}")  # noqa: S608
+_RENEW = _Statement(
+    """
+    UPDATE carrick_outbox_lease SET ttl = :ttl, until = {now} + :ttl WHERE owner = :owner RETURNING partition
+    """
+)
 _TAKE = _Statement(
-    """
-    UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, until = {now} + :ttl
+    f"""
+    UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, ttl = :ttl, until = {{now}} + :ttl
     WHERE partition IN (
-        SELECT partition FROM carrick_outbox_lease WHERE until <= {now} ORDER BY partition LIMIT :most {skip_locked})
+        SELECT partition FROM carrick_outbox_lease WHERE NOT ({GENUINE})
+        ORDER BY partition LIMIT :most {{skip_locked}})
     RETURNING partition
-    """
+    """  # noqa: S608  # its own words only
 )
 _LET_GO = _Statement(
     "UPDATE carrick_outbox_lease SET owner = '', until = 0 WHERE owner = :owner AND partition IN {partitions}",

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from carrick.errors import ConfigurationError
 from carrick.loop import Loop
+from carrick.outbox.table import GENUINE
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database
 
@@ -17,7 +18,7 @@ _NUMBERS = Sql.template(
     SELECT pending.depth, pending.oldest, recent.lag,
         (SELECT count(*) FROM carrick_outbox WHERE refused_at IS NOT NULL AND published_at IS NULL) AS quarantined,
         (SELECT sum(epoch) FROM carrick_outbox_lease) AS epochs,
-        (SELECT count(*) FROM carrick_outbox_relay WHERE until > {{now}}) AS relays
+        (SELECT count(*) FROM carrick_outbox_relay WHERE {GENUINE}) AS relays
     FROM (
         SELECT count(*) AS depth, {{now}} - min(created_at) AS oldest FROM carrick_outbox
         WHERE published_at IS NULL AND refused_at IS NULL AND due_at IS NULL
