@@ -9,18 +9,24 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import nats
 import pytest
-from nats.js.api import StorageType, StreamConfig
 
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
 from carrick.testing import NatsServer, settle
-from tests.acceptance.relays import MOMENTS, OPTIONS, AnyDatabase, audit, database_at, write
+from tests.acceptance.relays import (
+    FORGETS_IDS_AFTER,
+    MOMENTS,
+    OPTIONS,
+    AnyDatabase,
+    audit,
+    database_at,
+    make_stream,
+    write,
+)
 from tests.unit.testing.programs import Program, program
 
 ME = "tests.acceptance.relays"
-FORGETS_IDS_AFTER = 0.1
 
 
 @pytest.fixture(params=[("sqlite", "one by one"), ("postgresql", "in batches")], ids=" ".join)
@@ -39,17 +45,7 @@ def where(kind: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path)
 @pytest.fixture
 async def url(kind: tuple[str, str], nats_server: NatsServer) -> str:
     """Return a server with a stream that hardly remembers ids."""
-    client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(
-        StreamConfig(
-            name="ORDERS",
-            subjects=["orders.>"],
-            storage=StorageType.FILE,
-            duplicate_window=FORGETS_IDS_AFTER,
-            allow_atomic=kind[1] == "in batches",
-        )
-    )
-    await client.close()
+    await make_stream(nats_server.url, atomic=kind[1] == "in batches")
     return nats_server.url
 
 
