@@ -77,8 +77,9 @@ real-protos: $(READY) $(REAL) ## generate for contracts of others, and count wha
 torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times as many as in the tests
 	CARRICK_TORTURE=20 $(BIN)/python -m pytest tests/codegen/test_fuzz_contracts.py tests/codegen/test_fuzz_stdin.py $(ARGS)
 
-torture-outbox: $(READY) $(OLDER) ## 100,000 events while writers, relays and servers are killed and frozen; then compare
-	CARRICK_STORM_EVENTS=100000 $(BIN)/python -m pytest -s tests/acceptance/test_relay_storm.py tests/acceptance/test_relay_cluster.py $(ARGS)
+torture-outbox: $(READY) $(OLDER) ## whatever can die, freeze, fill up or be set wrong, with 100,000 events; then compare
+	CARRICK_STORM_EVENTS=100000 CARRICK_FREEZE_SECONDS=60 CARRICK_BLOAT_ROUNDS=300 $(BIN)/python -m pytest -s \
+	  tests/acceptance/test_relay_*.py tests/acceptance/test_outbox_bloat.py $(ARGS)
 
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nats
 from nats.aio.client import Client
+from nats.js.api import StorageType, StreamConfig
 
 from carrick import outbox
 from carrick.errors import MessagingError, StoreError
@@ -25,9 +27,24 @@ from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
 
-__all__ = ["MOMENTS", "OPTIONS", "AnyDatabase", "audit", "database_at", "write"]
+__all__ = [
+    "FORGETS_IDS_AFTER",
+    "MOMENTS",
+    "OPTIONS",
+    "AnyDatabase",
+    "all_published",
+    "audit",
+    "counts",
+    "database_at",
+    "make_stream",
+    "shares",
+    "write",
+    "write_each",
+]
 
 OPTIONS = RelayOptions(poll=0.02, backoff=0.1, batch=50, lease=1.0)
+FORGETS_IDS_AFTER = 0.1
+"""Seconds for which :func:`make_stream`'s stream knows duplicates by their ids."""
 MOMENTS = (
     "after sharing",
     "after reading",
@@ -49,6 +66,21 @@ def database_at(where: str) -> AnyDatabase:
     return SqliteDatabase(Path(where), migrations=[outbox.MIGRATIONS])
 
 
+async def make_stream(url: str, *, atomic: bool = True) -> None:
+    """Make a stream that hardly remembers ids, as after an outage longer than its window for duplicates."""
+    client = await nats.connect(url)
+    await client.jetstream().add_stream(
+        StreamConfig(
+            name="ORDERS",
+            subjects=["orders.>"],
+            storage=StorageType.FILE,
+            duplicate_window=FORGETS_IDS_AFTER,
+            allow_atomic=atomic,
+        )
+    )
+    await client.close()
+
+
 async def write(database: AnyDatabase, count: int, keys: int = 20) -> None:
     """Write events in transactions of one to seven, of two kinds, and now and then a transaction that fails."""
     source, done = Outbox("orders"), 0
@@ -67,6 +99,36 @@ async def write(database: AnyDatabase, count: int, keys: int = 20) -> None:
             await asyncio.sleep(0.1)
             continue
         done += size
+
+
+async def write_each(database: AnyDatabase, keys: int = 20) -> int:
+    """Write an event of either kind for each key; return how many."""
+    async with database.transaction() as tx:
+        for number in range(keys):
+            for kind in (ORDER_PLACED, ANOTHER):
+                await Outbox("orders").write(tx, kind, OrderPlaced(order_id=f"k{number}"))
+    return 2 * keys
+
+
+async def counts(database: AnyDatabase) -> tuple[int, int]:
+    """Return how many events there are, and how many of them are published."""
+    async with database.read() as tx:
+        row = (await tx.execute("SELECT count(*) AS n, count(published_at) AS published FROM carrick_outbox")).first()
+    assert row is not None
+    return row.n, row.published
+
+
+async def all_published(database: AnyDatabase) -> bool:
+    """Say whether every event is."""
+    written, published = await counts(database)
+    return written == published
+
+
+async def shares(database: AnyDatabase) -> list[int]:
+    """Return how many partitions each relay holds that holds some, or has held them last."""
+    async with database.read() as tx:
+        found = await tx.execute("SELECT count(*) AS held FROM carrick_outbox_lease WHERE owner <> '' GROUP BY owner")
+        return [row.held for row in found.all()]
 
 
 async def audit(database: AnyDatabase, broker: NatsBroker) -> int:
@@ -130,10 +192,10 @@ async def _relay(where: str, url: str) -> None:
         await asyncio.Event().wait()
 
 
-async def _write(where: str, count: str) -> None:
+async def _write(where: str, count: str, keys: str = "1000") -> None:
     async with database_at(where) as database:
         print("ready", flush=True)
-        await write(database, int(count), keys=1000)
+        await write(database, int(count), int(keys))
 
 
 def _arm(moment: str, number: int, what: signal.Signals) -> None:
@@ -158,23 +220,35 @@ def _arm(moment: str, number: int, what: signal.Signals) -> None:
             _around(Client, "publish", after=now)
         case "after the acknowledgement":
             _around(NatsBroker, "append", after=now)
+        case "without an acknowledgement":
+            _around(NatsBroker, "append", failed=now)
         case "before the commit":
             _around(table, "mark", after=now)
         case "after the commit":
             _around(Publishing, "_mark", after=now)
 
 
+def _nothing() -> None: ...
+
+
 def _around(
-    owner: Any, name: str, *, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
+    owner: Any,
+    name: str,
+    *,
+    before: Callable[[], None] = _nothing,
+    after: Callable[[], None] = _nothing,
+    failed: Callable[[], None] = _nothing,
 ) -> None:
     original = getattr(owner, name)
 
     async def wrapped(*arguments: Any, **named: Any) -> Any:
-        if before is not None:
-            before()
-        result = await original(*arguments, **named)
-        if after is not None:
-            after()
+        before()
+        try:
+            result = await original(*arguments, **named)
+        except MessagingError:
+            failed()
+            raise
+        after()
         return result
 
     setattr(owner, name, wrapped)
@@ -182,7 +256,7 @@ def _around(
 
 def _main(task: str, where: str, *arguments: str) -> None:
     if task == "write":
-        asyncio.run(_write(where, arguments[0]))
+        asyncio.run(_write(where, *arguments))
         return
     if len(arguments) > 1:
         _arm(arguments[1], int(arguments[2]), signal.Signals[arguments[3]])

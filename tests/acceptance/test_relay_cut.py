@@ -11,12 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from nats.js.api import StorageType, StreamConfig
 
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
 from carrick.testing import NatsServer, settle
-from tests.acceptance.relays import OPTIONS, audit, database_at, write
+from tests.acceptance.relays import OPTIONS, audit, database_at, make_stream, write
 from tests.older import NATS_SERVER
 
 CUTS = 5
@@ -24,7 +23,7 @@ ACKNOWLEDGEMENT = re.compile(rb'\{"stream":"ORDERS", ?"seq":\d+').search
 PUBLISHED = re.compile(rb"HPUB orders\.").search
 
 
-class Wire:
+class Cutter:
     """What is between a client and a server: it cuts the connection in some of the places that it is told of."""
 
     def __init__(self, url: str, moment: str) -> None:
@@ -90,22 +89,14 @@ async def test_a_cut_connection_loses_and_doubles_nothing(tmp_path: Path, kind: 
     """The relay connects again, looks into the stream, and goes on behind what is there."""
     binary = None if kind == "in batches" else NATS_SERVER
     with NatsServer(tmp_path / "nats", binary=binary) as server:
-        wire = Wire(server.url, moment)
+        wire = Cutter(server.url, moment)
         async with (
             database_at(str(tmp_path / "outbox.db")) as database,
             NatsBroker(server.url, name="audit") as direct,
             wire.listening() as url,
             NatsBroker(url, name="relay", publish_timeout=0.6) as broker,
         ):
-            await direct._jetstream().add_stream(
-                StreamConfig(
-                    name="ORDERS",
-                    subjects=["orders.>"],
-                    storage=StorageType.FILE,
-                    duplicate_window=0.1,
-                    allow_atomic=True,
-                )
-            )
+            await make_stream(server.url)
             async with Relay(database, broker, options=OPTIONS) as relay:
                 written = 0
                 while wire.cuts < CUTS:

@@ -10,19 +10,25 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import nats
 import pytest
-from nats.js.api import StorageType, StreamConfig
 
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
 from carrick.testing import NatsServer, settle
-from tests.acceptance.relays import MOMENTS, OPTIONS, AnyDatabase, audit, database_at, write
+from tests.acceptance.relays import (
+    FORGETS_IDS_AFTER,
+    MOMENTS,
+    OPTIONS,
+    AnyDatabase,
+    audit,
+    database_at,
+    make_stream,
+    write,
+)
 from tests.older import NATS_SERVER
 from tests.unit.testing.programs import Program, program
 
 ME = "tests.acceptance.relays"
-FORGETS_IDS_AFTER = 0.1
 
 
 @pytest.fixture(params=[("sqlite", "one by one"), ("postgresql", "in batches")], ids=" ".join)
@@ -43,17 +49,7 @@ async def url(kind: tuple[str, str], tmp_path: Path) -> AsyncIterator[str]:
     """Return a server with a stream that hardly remembers ids; one that knows no batches takes events one by one."""
     binary = None if kind[1] == "in batches" else NATS_SERVER
     with NatsServer(tmp_path / "nats", binary=binary) as server:
-        client = await nats.connect(server.url)
-        await client.jetstream().add_stream(
-            StreamConfig(
-                name="ORDERS",
-                subjects=["orders.>"],
-                storage=StorageType.FILE,
-                duplicate_window=FORGETS_IDS_AFTER,
-                allow_atomic=True,
-            )
-        )
-        await client.close()
+        await make_stream(server.url)
         yield server.url
 
 

@@ -7,13 +7,11 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
+from math import ceil
 from pathlib import Path
 
-import nats
 import pytest
-from nats.js.api import StorageType, StreamConfig
 
 from carrick.messaging.nats import NatsBroker
 from carrick.outbox import Relay
@@ -88,30 +86,6 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer | None:
     return server
 
 
-@pytest.fixture
-async def stream(nats_server: NatsServer) -> NatsServer:
-    """Return a server with a stream that hardly remembers ids."""
-    client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(
-        StreamConfig(
-            name="ORDERS",
-            subjects=["orders.>"],
-            storage=StorageType.FILE,
-            duplicate_window=0.1,
-            allow_atomic=True,
-        )
-    )
-    await client.close()
-    return nats_server
-
-
-@pytest.fixture
-def processes() -> Iterator[ExitStack]:
-    """Collect processes, which are killed at the end, frozen ones too."""
-    with ExitStack() as stack:
-        yield stack
-
-
 @pytest.mark.parametrize("postgres", [False, True], indirect=True, ids=["sqlite", "postgresql"])
 async def test_whatever_is_killed_or_frozen_nothing_is_lost_doubled_or_out_of_turn(
     tmp_path: Path, stream: NatsServer, postgres: PostgresServer | None, processes: ExitStack
@@ -121,7 +95,7 @@ async def test_whatever_is_killed_or_frozen_nothing_is_lost_doubled_or_out_of_tu
     async with database_at(where):
         pass
     writers = [
-        processes.enter_context(program("-m", ME, "write", where, str(EVENTS // WRITERS))) for _ in range(WRITERS)
+        processes.enter_context(program("-m", ME, "write", where, str(ceil(EVENTS / WRITERS)))) for _ in range(WRITERS)
     ]
     storm = Storm(where, stream, postgres, processes)
     while any(writer.poll() is None for writer in writers):

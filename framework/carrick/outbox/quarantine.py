@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carrick.errors import ConfigurationError
+from carrick.outbox.words import IS_REFUSED
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
 
 __all__ = ["QuarantinedEvent", "Selection", "counted", "drop", "find", "payload_of", "quarantined", "retry"]
 
 _IDS = 1000  # named at once; more are chosen by subject or reason
-_IS_REFUSED = "refused_at IS NOT NULL AND published_at IS NULL"
 _LIST = Sql.template(
     f"""
     SELECT seq, id, stream, subject, partition, key, headers, length(payload) AS payload_bytes, refusal,
@@ -22,15 +22,15 @@ _LIST = Sql.template(
             WHERE later.published_at IS NULL AND later.refused_at IS NULL AND later.due_at IS NULL
                 AND NOT later.unordered AND NOT event.unordered
                 AND later.partition = event.partition AND later.key = event.key AND later.seq > event.seq) AS behind
-    FROM carrick_outbox AS event WHERE {_IS_REFUSED}
+    FROM carrick_outbox AS event WHERE {IS_REFUSED}
     """  # noqa: S608  # constants of this module
 )
 _OF_SUBJECT = """
     CAST(:subject AS text) IN (subject, substr(subject, 1, length(subject) - length('.p00')))
 """
-_COUNT = f"SELECT subject, count(*) AS events FROM carrick_outbox WHERE {_IS_REFUSED}"  # noqa: S608
-_RETRY = f"UPDATE carrick_outbox SET refused_at = NULL, refusal = NULL WHERE {_IS_REFUSED}"  # noqa: S608
-_DROP = Sql.template(f"UPDATE carrick_outbox SET published_at = {{now}} WHERE {_IS_REFUSED}")  # noqa: S608
+_COUNT = f"SELECT subject, count(*) AS events FROM carrick_outbox WHERE {IS_REFUSED}"  # noqa: S608
+_RETRY = f"UPDATE carrick_outbox SET refused_at = NULL, refusal = NULL WHERE {IS_REFUSED}"  # noqa: S608
+_DROP = Sql.template(f"UPDATE carrick_outbox SET published_at = {{now}} WHERE {IS_REFUSED}")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

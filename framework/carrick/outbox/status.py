@@ -5,6 +5,7 @@ from typing import Any
 
 from carrick.errors import Code, OutboxError
 from carrick.event import PARTITIONS
+from carrick.outbox.words import GENUINE, IS_PENDING
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
 
@@ -17,13 +18,12 @@ _FIND = Sql(
     postgresql="SELECT CASE WHEN to_regclass('carrick_outbox') IS NULL THEN 0 ELSE 1 END AS tables",
 )
 _IS_REFUSED = "refused_at IS NOT NULL AND published_at IS NULL"
-_IS_PENDING = "published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
 _COUNTS = Sql.template(
     f"""
     SELECT
         (SELECT count(*) FROM carrick_outbox WHERE due_at IS NOT NULL AND published_at IS NULL) AS waiting,
         (SELECT count(*) FROM carrick_outbox WHERE {_IS_REFUSED}) AS quarantined,
-        (SELECT count(*) FROM carrick_outbox AS event WHERE {_IS_PENDING} AND NOT unordered AND EXISTS (
+        (SELECT count(*) FROM carrick_outbox AS event WHERE {IS_PENDING} AND NOT unordered AND EXISTS (
             SELECT 1 FROM carrick_outbox AS refused
             WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
                 AND refused.partition = event.partition AND refused.key = event.key AND refused.seq < event.seq)
@@ -37,23 +37,26 @@ _COUNTS = Sql.template(
 _DEPTHS = Sql.template(
     f"""
     SELECT partition, count(*) AS depth, {{now}} - min(created_at) AS oldest
-    FROM carrick_outbox WHERE {_IS_PENDING} GROUP BY partition
+    FROM carrick_outbox WHERE {IS_PENDING} GROUP BY partition
     """  # noqa: S608  # constants of this module
 )
 _LEASES = Sql.template(
-    """
-    SELECT lease.partition, lease.owner, relay.name, lease.epoch, lease.until - {now} AS seconds
-    FROM carrick_outbox_lease AS lease LEFT JOIN carrick_outbox_relay AS relay ON relay.owner = lease.owner
+    f"""
+    SELECT lease.partition, lease.owner, relay.name, lease.epoch, lease.seconds
+    FROM (
+        SELECT partition, owner, epoch, CASE WHEN {GENUINE} THEN until - {{now}} ELSE 0 END AS seconds
+        FROM carrick_outbox_lease
+    ) AS lease LEFT JOIN carrick_outbox_relay AS relay ON relay.owner = lease.owner
     ORDER BY lease.partition
-    """
+    """  # noqa: S608  # constants of this package
 )
 _RELAYS = Sql.template(
-    """
-    SELECT relay.owner, relay.name, relay.until - {now} AS seconds,
+    f"""
+    SELECT relay.owner, relay.name, relay.until - {{now}} AS seconds,
         (SELECT count(*) FROM carrick_outbox_lease AS lease
-            WHERE lease.owner = relay.owner AND lease.until > {now}) AS partitions
-    FROM carrick_outbox_relay AS relay WHERE relay.until > {now} ORDER BY relay.name, relay.owner
-    """
+            WHERE lease.owner = relay.owner AND {GENUINE}) AS partitions
+    FROM carrick_outbox_relay AS relay WHERE {GENUINE} ORDER BY relay.name, relay.owner
+    """  # noqa: S608  # constants of this package
 )
 _POSITIONS = "SELECT stream, subject, sequence FROM carrick_outbox_position ORDER BY stream, subject"
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from carrick.outbox.words import GENUINE, IS_PENDING
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Result, Transaction
 
@@ -36,13 +37,12 @@ __all__ = [
     "unpublished",
 ]
 
-
 _PHRASES = {
-    "{is_pending}": "published_at IS NULL AND refused_at IS NULL AND due_at IS NULL",
+    "{is_pending}": IS_PENDING,
+    "{genuine}": GENUINE,
     "{among_seqs}": "seq IN {seqs} AND seq >= :first AND seq <= :last",
 }
-"""Without the first PostgreSQL does not find a pending event by its seq: those are the words of the index. The second
-keeps a statement that was planned for a small table from reading all of an index once it is large."""
+"""The last keeps a statement that was planned for a small table from reading all of an index once it is large."""
 
 
 class _Statement:
@@ -124,20 +124,23 @@ _PURGE = _Statement(
 )
 _BEAT = _Statement(
     """
-    INSERT INTO carrick_outbox_relay (owner, name, until) VALUES (:owner, :name, {now} + :ttl)
-    ON CONFLICT (owner) DO UPDATE SET until = excluded.until
+    INSERT INTO carrick_outbox_relay (owner, name, ttl, until) VALUES (:owner, :name, :ttl, {now} + :ttl)
+    ON CONFLICT (owner) DO UPDATE SET ttl = excluded.ttl, until = excluded.until
     """
 )
-_FORGET_RELAYS = _Statement("DELETE FROM carrick_outbox_relay WHERE until <= {now} OR owner = :owner")
-_RELAYS = _Statement("SELECT count(*) AS relays FROM carrick_outbox_relay WHERE until > {now}")
+_FORGET_RELAYS = _Statement("DELETE FROM carrick_outbox_relay WHERE NOT ({genuine}) OR owner = :owner")
+_RELAYS = _Statement("SELECT count(*) AS relays FROM carrick_outbox_relay WHERE {genuine}")
 _RENEW = _Statement(
-    "UPDATE carrick_outbox_lease SET until = {now} + :ttl WHERE owner = :owner RETURNING partition, until"
+    """
+    UPDATE carrick_outbox_lease SET ttl = :ttl, until = {now} + :ttl WHERE owner = :owner RETURNING partition, until
+    """
 )
 _TAKE = _Statement(
     """
-    UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, until = {now} + :ttl
+    UPDATE carrick_outbox_lease SET owner = :owner, epoch = epoch + 1, ttl = :ttl, until = {now} + :ttl
     WHERE partition IN (
-        SELECT partition FROM carrick_outbox_lease WHERE until <= {now} ORDER BY partition LIMIT :most {skip_locked})
+        SELECT partition FROM carrick_outbox_lease WHERE NOT ({genuine})
+        ORDER BY partition LIMIT :most {skip_locked})
     RETURNING partition
     """
 )

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from carrick.errors import ConfigurationError
 from carrick.loop import Loop
+from carrick.outbox.words import GENUINE, IS_PENDING, IS_REFUSED
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
@@ -18,18 +19,16 @@ MOST_COUNTED = 1_000_000
 
 _FIRST = 10_000  # events among which the oldest is looked for that is not held back
 _REST_AFTER_A_LOOK = 9.0  # times as long as it took, so that looking takes a tenth of the time at most
-_IS_PENDING = "published_at IS NULL AND refused_at IS NULL AND due_at IS NULL"
-_IS_REFUSED = "refused_at IS NOT NULL AND published_at IS NULL"
 _SNAPSHOT = Sql.template(
     f"""
     SELECT lease.partition, lease.epoch, numbers.depth, numbers.oldest, numbers.quarantined, numbers.relays
     FROM carrick_outbox_lease AS lease, (
         SELECT
             (SELECT count(*) FROM (
-                SELECT seq FROM carrick_outbox WHERE {_IS_PENDING} LIMIT :most) AS pending) AS depth,
+                SELECT seq FROM carrick_outbox WHERE {IS_PENDING} LIMIT :most) AS pending) AS depth,
             (SELECT {{now}} - created_at FROM (
                 SELECT seq, partition, key, unordered, created_at FROM carrick_outbox
-                WHERE {_IS_PENDING} ORDER BY seq LIMIT {_FIRST}) AS event
+                WHERE {IS_PENDING} ORDER BY seq LIMIT {_FIRST}) AS event
                 WHERE unordered OR NOT EXISTS (
                     SELECT 1 FROM carrick_outbox AS refused
                     WHERE refused.refused_at IS NOT NULL AND refused.published_at IS NULL AND NOT refused.unordered
@@ -37,8 +36,8 @@ _SNAPSHOT = Sql.template(
                         AND refused.seq < event.seq)
                 ORDER BY seq LIMIT 1) AS oldest,
             (SELECT count(*) FROM (
-                SELECT seq FROM carrick_outbox WHERE {_IS_REFUSED} LIMIT :most) AS refused) AS quarantined,
-            (SELECT count(*) FROM carrick_outbox_relay WHERE until > {{now}}) AS relays
+                SELECT seq FROM carrick_outbox WHERE {IS_REFUSED} LIMIT :most) AS refused) AS quarantined,
+            (SELECT count(*) FROM carrick_outbox_relay WHERE {GENUINE}) AS relays
     ) AS numbers
     """  # noqa: S608  # constants of this module
 )

@@ -102,6 +102,22 @@ async def test_a_lease_that_has_ended_is_nobodys(either: AnyDatabase) -> None:
     assert [relay.partitions for relay in found.relays] == [2]
 
 
+async def test_a_lease_from_before_the_clock_was_set_back_is_nobodys(either: AnyDatabase) -> None:
+    """Nor is the relay there that left it."""
+    async with either.transaction() as tx:
+        await table.beat(tx, owner="o1", name="one", ttl=30.0)
+        await table.take(tx, owner="o1", ttl=30.0, most=16)
+        await tx.execute("UPDATE carrick_outbox_lease SET until = until + 3600")
+    async with either.read() as tx:
+        found = await status(tx)
+    assert {each.relay for each in found.partitions} == {None}
+    assert [relay.partitions for relay in found.relays] == [0]
+    async with either.transaction() as tx:
+        await tx.execute("UPDATE carrick_outbox_relay SET until = until + 3600")
+    async with either.read() as tx:
+        assert (await status(tx)).relays == ()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_a_database_without_outbox_is_told(kind: str, request: pytest.FixtureRequest) -> None:
     """It may be another service's."""

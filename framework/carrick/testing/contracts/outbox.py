@@ -211,6 +211,17 @@ class OutboxContract(FrameworkTables):
             epochs = await tx.execute("SELECT epoch FROM carrick_outbox_lease ORDER BY partition")
             assert [row.epoch for row in epochs.all()] == [2] * 5 + [1] * 11
 
+    async def test_a_lease_from_before_the_clock_was_set_back_ends(self, database: StoreDatabase) -> None:
+        """One that would last longer than twice its time counts no more, unless its owner renews it."""
+        async with database.transaction() as tx:
+            await table.take(tx, owner="old", ttl=1000.0, most=PARTITIONS)
+        await _execute(database, "UPDATE carrick_outbox_lease SET until = until + 500 WHERE partition < 5")
+        await _execute(database, "UPDATE carrick_outbox_lease SET until = until + 5000 WHERE partition >= 5")
+        async with database.transaction() as tx:
+            assert await table.take(tx, owner="new", ttl=1.0, most=5) == set(range(5, 10))
+            assert await table.renew(tx, owner="old", ttl=1000.0) == {*range(5), *range(10, PARTITIONS)}
+            assert await table.take(tx, owner="new", ttl=1.0, most=PARTITIONS) == set()
+
     async def test_a_renewal_fences_until_its_transaction_ends(self, database: StoreDatabase) -> None:
         """Who marks under a lease that has just ended either has it back, or marks nothing: nobody comes between."""
         async with database.transaction() as tx:
@@ -248,6 +259,9 @@ class OutboxContract(FrameworkTables):
         await _execute(database, "UPDATE carrick_outbox_relay SET until = 1")
         async with database.transaction() as tx:
             assert await table.beat(tx, owner="three", name="b", ttl=1000.0) == 1
+        await _execute(database, "UPDATE carrick_outbox_relay SET until = until + 5000")  # the clock was set back
+        async with database.transaction() as tx:
+            assert await table.beat(tx, owner="four", name="b", ttl=1000.0) == 1
 
     async def test_positions_are_kept_for_each_subject(self, database: StoreDatabase) -> None:
         """0 where nothing is known; a later one takes the place of an earlier one; streams are kept apart."""

@@ -44,11 +44,13 @@ CREATE INDEX carrick_outbox_published ON carrick_outbox (published_at) WHERE pub
 
 CREATE INDEX carrick_outbox_order ON carrick_outbox (seq) WHERE published_at IS NOT NULL;
 
--- Which relay publishes a partition, until when. The epoch counts how often that has changed.
+-- Which relay publishes a partition, for how long from its last sign of life, hence until when. The epoch counts how
+-- often that has changed.
 CREATE TABLE carrick_outbox_lease (
     partition SMALLINT PRIMARY KEY,
     owner     TEXT NOT NULL DEFAULT '',
     epoch     BIGINT NOT NULL DEFAULT 0,
+    ttl       DOUBLE PRECISION NOT NULL DEFAULT 0,
     until     DOUBLE PRECISION NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
@@ -58,6 +60,7 @@ INSERT INTO carrick_outbox_lease (partition) SELECT n FROM generate_series(0, 15
 CREATE TABLE carrick_outbox_relay (
     owner TEXT PRIMARY KEY,
     name  TEXT NOT NULL,
+    ttl   DOUBLE PRECISION NOT NULL,
     until DOUBLE PRECISION NOT NULL
 );
 

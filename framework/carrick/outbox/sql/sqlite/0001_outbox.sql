@@ -30,11 +30,13 @@ CREATE INDEX carrick_outbox_refused ON carrick_outbox (partition, key, seq)
 
 CREATE INDEX carrick_outbox_published ON carrick_outbox (published_at) WHERE published_at IS NOT NULL;
 
--- Which relay publishes a partition, until when. The epoch counts how often that has changed.
+-- Which relay publishes a partition, for how long from its last sign of life, hence until when. The epoch counts how
+-- often that has changed.
 CREATE TABLE carrick_outbox_lease (
     partition INTEGER PRIMARY KEY,
     owner     TEXT NOT NULL DEFAULT '',
     epoch     INTEGER NOT NULL DEFAULT 0,
+    ttl       REAL NOT NULL DEFAULT 0,
     until     REAL NOT NULL DEFAULT 0
 );
 
@@ -45,6 +47,7 @@ INSERT INTO carrick_outbox_lease (partition) SELECT n FROM numbers;
 CREATE TABLE carrick_outbox_relay (
     owner TEXT PRIMARY KEY,
     name  TEXT NOT NULL,
+    ttl   REAL NOT NULL,
     until REAL NOT NULL
 ) WITHOUT ROWID;
 
