@@ -268,7 +268,7 @@ async def test_the_three_refusals(shop: Shop) -> None:
         missing = await call()
         await call("k")
         reused = await call("k", request=PlaceOrderRequest(customer_id="another", lines=[OrderLine(sku="tea")]))
-        await shop.set("reply = NULL, lease_until = lease_until + 1000")
+        await shop.set("reply = NULL, lease = 1000, lease_until = lease_until + 1000")
         in_flight = await call("k")
     assert [(answer.code, answer.reason) for answer in (missing, reused, in_flight)] == [
         (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_MISSING"),
@@ -321,7 +321,7 @@ async def test_a_lease_is_bounded_by_the_deadline_and_by_half_a_minute(shop: Sho
         await call("long", timeout=604_800.0)
         await call("none", timeout=None)
     assert leases[1:] == [30.0, 30.0]
-    assert 1.0 < leases[0] <= 6.0
+    assert 1.0 < leases[0] <= 6.1  # gRPC rounds up
 
 
 async def test_expired_records_go_away_while_a_server_runs(shop: Shop) -> None:

@@ -18,15 +18,16 @@ from carrick.store.transaction import Database, Transaction
 __all__ = ["IdempotencyRecords"]
 
 _CLAIM = Sql.template("""
-INSERT INTO carrick_idempotency AS held (method, key, fingerprint, token, lease_until, reply, expires_at)
-VALUES (:method, :key, :fingerprint, :token, {now} + :lease, NULL,
+INSERT INTO carrick_idempotency AS held (method, key, fingerprint, token, lease, lease_until, reply, expires_at)
+VALUES (:method, :key, :fingerprint, :token, :lease, {now} + :lease, NULL,
     {now} + {greatest}(CAST(:expiry AS DOUBLE PRECISION), :lease))
 ON CONFLICT (method, key) DO UPDATE SET
-    fingerprint = excluded.fingerprint, token = excluded.token, lease_until = excluded.lease_until,
+    fingerprint = excluded.fingerprint, token = excluded.token,
+    lease = excluded.lease, lease_until = excluded.lease_until,
     reply = NULL, error = NULL, expires_at = excluded.expires_at
 WHERE held.expires_at <= {now}
-    OR (held.reply IS NULL AND held.error IS NULL AND held.lease_until <= {now}
-        AND held.fingerprint = excluded.fingerprint)
+    OR (held.reply IS NULL AND held.error IS NULL AND held.fingerprint = excluded.fingerprint
+        AND (held.lease_until <= {now} OR held.lease_until > {now} + 2 * held.lease))
 RETURNING token
 """)
 
@@ -36,7 +37,8 @@ FROM carrick_idempotency WHERE method = :method AND key = :key
 """)
 
 _RENEW = Sql.template("""
-UPDATE carrick_idempotency SET lease_until = {now} + :lease, expires_at = {greatest}(expires_at, {now} + :lease)
+UPDATE carrick_idempotency SET lease = :lease, lease_until = {now} + :lease,
+    expires_at = {greatest}(expires_at, {now} + :lease)
 WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND error IS NULL
 """)
 
@@ -56,8 +58,9 @@ DELETE FROM carrick_idempotency WHERE (method, key) IN (
 class IdempotencyRecords:
     """A ``ClaimStore`` in the service's own database, where handlers complete their records.
 
-    Leases and expiry are measured by the database's clock. A lease that ends too early costs a second execution, never
-    a second effect: the first one's transaction is aborted by its token.
+    Leases and expiry are measured by the database's clock. A claim that would last longer than twice its lease is from
+    before that clock was set back, and taken over like one that has ended. A lease that ends too early costs a second
+    execution, never a second effect: the first one's transaction is aborted by its token.
     """
 
     def __init__(self, database: Database) -> None:

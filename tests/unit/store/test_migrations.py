@@ -15,7 +15,17 @@ from carrick.store.migrations import Migration, due, statements
 from tests.unit.store.places import AnyDatabase
 
 _COLUMNS = {
-    "carrick_idempotency": {"method", "key", "fingerprint", "token", "lease_until", "reply", "error", "expires_at"},
+    "carrick_idempotency": {
+        "method",
+        "key",
+        "fingerprint",
+        "token",
+        "lease",
+        "lease_until",
+        "reply",
+        "error",
+        "expires_at",
+    },
     "carrick_inbox": {"consumer", "event_id", "handled_at"},
 }
 _COLUMNS_OF = Sql(

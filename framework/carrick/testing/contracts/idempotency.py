@@ -62,10 +62,10 @@ async def _effects(database: StoreDatabase) -> list[str]:
         return [row.note for row in (await tx.execute("SELECT note FROM effects")).all()]
 
 
-async def _set(database: StoreDatabase, column: str) -> None:
-    """Move a moment of every record into the past, as the passing of time would."""
+async def _set(database: StoreDatabase, column: str, moment: str = "1.0") -> None:
+    """Move a moment of every record, into the past unless told, as the passing of time would."""
     async with database.transaction() as tx:
-        await tx.execute(f"UPDATE carrick_idempotency SET {column} = 1.0")
+        await tx.execute(f"UPDATE carrick_idempotency SET {column} = {moment}")
 
 
 async def _refuse(database: StoreDatabase, claim: Claim | None, note: str, error: CarrickError = REFUSED) -> None:
@@ -143,6 +143,17 @@ class IdempotencyContract(FrameworkTables):
         await _set(database, "lease_until")
         new = await _claim(records)
         assert new.token != old.token
+        assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
+
+    async def test_a_claim_from_before_the_clock_was_set_back_is_taken_over(
+        self, records: IdempotencyRecords, database: StoreDatabase
+    ) -> None:
+        """Its holder may be dead, and nobody waits hours for it. A step shorter than its lease changes nothing."""
+        old = await _claim(records)
+        await _set(database, "lease_until", "lease_until + 20")
+        assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 1.0), InFlight)
+        await _set(database, "lease_until", "lease_until + 3600")
+        assert (await _claim(records)).token != old.token
         assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), InFlight)
 
     async def test_the_old_holder_of_a_claim_is_aborted(
