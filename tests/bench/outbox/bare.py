@@ -10,13 +10,15 @@ import asyncpg
 import nats
 
 from carrick.ids import unique_id
+from carrick.outbox.words import IS_PENDING
 
 __all__ = ["drain_postgres", "drain_sqlite"]
 
 _BATCH = 1000
-_READ = (
-    "SELECT seq, id, subject, payload, headers FROM carrick_outbox WHERE published_at IS NULL ORDER BY seq LIMIT 1000"
-)
+_READ = f"""
+    SELECT seq, id, subject, payload, headers FROM carrick_outbox WHERE {IS_PENDING} ORDER BY seq LIMIT {_BATCH}
+"""
+_MARK = f"UPDATE carrick_outbox SET published_at = 1 WHERE {IS_PENDING} AND seq"
 
 
 async def drain_sqlite(path: Path, url: str) -> int:
@@ -28,9 +30,7 @@ async def drain_sqlite(path: Path, url: str) -> int:
     while rows := connection.execute(_READ).fetchall():
         await _send(client, rows)
         seqs = json.dumps([row[0] for row in rows])
-        connection.execute(
-            "UPDATE carrick_outbox SET published_at = 1 WHERE seq IN (SELECT value FROM json_each(?))", (seqs,)
-        )
+        connection.execute(f"{_MARK} IN (SELECT value FROM json_each(?))", (seqs,))
         connection.commit()
         done += len(rows)
     await client.close()
@@ -45,9 +45,7 @@ async def drain_postgres(dsn: str, url: str) -> int:
     done = 0
     while rows := await connection.fetch(_READ):
         await _send(client, rows)
-        await connection.execute(
-            "UPDATE carrick_outbox SET published_at = 1 WHERE seq = ANY($1)", [row[0] for row in rows]
-        )
+        await connection.execute(f"{_MARK} = ANY($1)", [row[0] for row in rows])
         done += len(rows)
     await client.close()
     await connection.close()
