@@ -390,3 +390,16 @@ async def _is_back(broker: NatsBroker) -> bool:
     except MessagingError:
         return False
     return True
+
+
+@pytest.mark.parametrize("count", [1, 10])
+async def test_headers_that_can_not_be_sent_are_refused_for_good(nats_url: str, count: int) -> None:
+    """A relay puts such an event aside, and does not try for ever."""
+    stream = f"T{random_id()[:12]}".upper()
+    messages = [_message(number, stream=stream, headers={"a b": "1"}) for number in range(count)]
+    async with NatsBroker(nats_url, name="t") as broker:
+        await broker.ensure_stream(stream, [f"{stream.lower()}.>"])
+        with pytest.raises(MessagingError) as raised:
+            await broker.append(messages, {messages[0].subject: 0})
+        assert raised.value.code is Code.INVALID_ARGUMENT
+        assert await broker.last(stream, messages[0].subject) == 0

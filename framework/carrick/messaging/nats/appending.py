@@ -19,6 +19,7 @@ from nats.js.errors import APIError
 from carrick.ids import unique_id
 from carrick.messaging.contract import Message
 from carrick.messaging.nats.faults import ATOMIC_DISABLED, size_of
+from carrick.messaging.nats.wire import publication, send
 
 __all__ = ["append_batch", "append_one_by_one", "atomic_is_disabled"]
 
@@ -36,20 +37,21 @@ async def append_batch(
 ) -> dict[str, int]:
     """Store all messages or none of them; return the last sequence of each subject. Raises nats-py's errors."""
     batch, seen = unique_id(), set[str]()
-    prepared = []
+    publications = list[bytes]()
+    own: dict[str, str] = {}
     for number, message in enumerate(messages, start=1):
-        headers = {**_headers(message), _BATCH: batch, _NUMBER: str(number)}
-        if message.subject not in seen:
+        own = {Header.MSG_ID.value: message.id, _BATCH: batch, _NUMBER: str(number)}
+        if message.subject not in seen:  # what is true of a subject is said once
             seen.add(message.subject)
-            headers[_EXPECTED] = str(expected[message.subject])
-        prepared.append((message, headers))
-    prepared[-1][1][_COMMIT] = "1"
-    for message, headers in prepared:
-        _check_size(client, message, headers)
-    for message, headers in prepared[:-1]:
-        await client.publish(message.subject, message.data, headers=headers)
-    message, headers = prepared[-1]
-    first = await _acknowledged(client, message, headers, timeout) - len(messages) + 1
+            own[Header.EXPECTED_STREAM.value] = message.stream
+            own[_EXPECTED] = str(expected[message.subject])
+        if number == len(messages):
+            own[_COMMIT] = "1"
+        headers = (message.headers, own)
+        publications.append(publication(message.subject, headers, message.data, limit=client.max_payload))
+    await send(client, publications[:-1])
+    last = messages[-1]
+    first = await _acknowledged(client, last, {**last.headers, **own}, timeout) - len(messages) + 1
     return {message.subject: first + number for number, message in enumerate(messages)}
 
 

@@ -26,6 +26,7 @@ from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.nats.reading import holding, stored_after
+from carrick.messaging.nats.wire import check_nats_py
 from carrick.messaging.subjects import matches
 
 __all__ = ["NatsBroker"]
@@ -57,6 +58,7 @@ class NatsBroker:
         replicas: int = 1,
         monitoring_url: str | None = None,
     ) -> None:
+        check_nats_py()
         check_monitoring_url(monitoring_url)
         self._url = url
         self._address = _address(url)

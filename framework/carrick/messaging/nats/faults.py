@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from nats.errors import BadHeaderError, BadSubjectError, MaxPayloadError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoRespondersError, OutboundBufferLimitError
 from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from carrick.errors import Code, MessagingError
@@ -36,6 +36,8 @@ def vendor_errors(what: str) -> Iterator[None]:
         yield
     except MaxPayloadError as error:
         raise MessagingError(Code.INVALID_ARGUMENT, f"{what}: larger than the server's max_payload") from error
+    except (BadHeaderError, BadSubjectError) as error:
+        raise MessagingError(Code.INVALID_ARGUMENT, f"{what}: it can't be sent: {error}") from error
     except ServiceUnavailableError as error:
         raise MessagingError(
             Code.UNAVAILABLE, f"{what}: the NATS server has no JetStream (yet); start it with --jetstream"
