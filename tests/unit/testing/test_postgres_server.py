@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -55,6 +56,16 @@ def test_restarts_keep_port_password_and_data() -> None:
         assert server.sql("SELECT n FROM a ORDER BY n", url=url) == ["0", "1"]
         assert server.url.endswith(f"@127.0.0.1:{port}/postgres")
     assert [*states, server.running] == [True, False, False, False]
+
+
+def test_a_directory_keeps_what_is_in_it() -> None:
+    """The next server there has the data, and the password that the data know."""
+    with TemporaryDirectory(prefix="carrick-kept-") as kept:
+        Path(kept).chmod(0o755)
+        with PostgresServer(Path(kept) / "postgres") as server:
+            server.sql("CREATE TABLE a (n INTEGER)")
+        with PostgresServer(Path(kept) / "postgres") as server:
+            assert server.sql("SELECT n FROM a") == []
 
 
 def test_commits_are_synced_unless_told() -> None:
