@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import psutil
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
@@ -26,6 +27,7 @@ from carrick.store.postgres import PostgresDatabase
 from carrick.store.sqlite import SqliteDatabase
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
+from tests.unit.testing.programs import Program, until
 
 __all__ = [
     "FORGETS_IDS_AFTER",
@@ -38,6 +40,7 @@ __all__ = [
     "database_at",
     "make_stream",
     "shares",
+    "stands_still",
     "write",
     "write_each",
 ]
@@ -198,6 +201,11 @@ async def _write(where: str, count: str, keys: str = "1000") -> None:
         await write(database, int(count), int(keys))
 
 
+async def stands_still(process: Program) -> None:
+    """Wait until a process that :func:`_arm` has armed was stopped."""
+    await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, timeout=30)
+
+
 def _arm(moment: str, number: int, what: signal.Signals) -> None:
     """Have this process send itself a signal when a moment comes for that time."""
     left = number
@@ -216,8 +224,8 @@ def _arm(moment: str, number: int, what: signal.Signals) -> None:
         case "before sending":
             _around(NatsBroker, "append", before=now)
         case "while sending":
-            left = 20 * number
-            _around(Client, "publish", after=now)
+            left = 1
+            _in_the_middle(20 * number, now)
         case "after the acknowledgement":
             _around(NatsBroker, "append", after=now)
         case "without an acknowledgement":
@@ -226,6 +234,24 @@ def _arm(moment: str, number: int, what: signal.Signals) -> None:
             _around(table, "mark", after=now)
         case "after the commit":
             _around(Publishing, "_mark", after=now)
+
+
+def _in_the_middle(messages: int, now: Callable[[], None]) -> None:
+    """Have a number of messages sent, and half of what is sent with the last of them; then call ``now``, once."""
+    send, left = Client._send_command, messages
+
+    async def in_halves(client: Client, command: bytes, priority: bool = False) -> None:
+        nonlocal left
+        before, left = left, left - command.count(b"HPUB orders.")
+        if before > 0 >= left:
+            half = len(command) // 2
+            await send(client, command[:half], priority)
+            await client._flush_pending(force_flush=True)
+            now()
+            command = command[half:]
+        await send(client, command, priority)
+
+    setattr(Client, "_send_command", in_halves)  # noqa: B010  # mypy knows that a method is none to be assigned to
 
 
 def _nothing() -> None: ...

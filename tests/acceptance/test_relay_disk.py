@@ -5,7 +5,6 @@ does; it is set and lifted from outside while the process runs.
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,7 +23,16 @@ from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import NatsServer, settle
 from shop.orders.v1.orders_carrick import ORDER_PLACED
 from shop.orders.v1.orders_pb2 import OrderPlaced
-from tests.acceptance.relays import OPTIONS, AnyDatabase, all_published, audit, counts, database_at, write_each
+from tests.acceptance.relays import (
+    OPTIONS,
+    AnyDatabase,
+    all_published,
+    audit,
+    counts,
+    database_at,
+    stands_still,
+    write_each,
+)
 from tests.unit.testing.programs import Program, program, until
 
 ME = "tests.acceptance.test_relay_disk"
@@ -65,7 +73,7 @@ async def test_a_relay_whose_disk_is_full_goes_on_when_there_is_room(
         path = str(tmp_path / "outbox.db")
         relay = processes.enter_context(program("-m", RELAY, "relay", path, stream.url, *armed))
         written = await write_each(database)
-        await asyncio.to_thread(os.waitpid, relay.pid, os.WUNTRACED)
+        await stands_still(relay)
         _fill_the_disk_of(relay)
         relay.send_signal(signal.SIGCONT)
         await _says(relay, FULL, errors=True)

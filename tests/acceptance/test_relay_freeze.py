@@ -24,6 +24,7 @@ from tests.acceptance.relays import (
     database_at,
     make_stream,
     shares,
+    stands_still,
     write_each,
 )
 from tests.acceptance.wire import wire_to
@@ -144,7 +145,7 @@ async def _publish_some(database: AnyDatabase, *, relays: int) -> int:
 
 
 async def _killed_after_sending(relay: Program) -> None:
-    await asyncio.to_thread(os.waitpid, relay.pid, os.WUNTRACED)
+    await stands_still(relay)
     relay.kill()
 
 

@@ -4,7 +4,6 @@ The stream forgets ids after a tenth of a second, as after an outage longer than
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -23,6 +22,7 @@ from tests.acceptance.relays import (
     audit,
     database_at,
     make_stream,
+    stands_still,
     write,
 )
 from tests.older import NATS_SERVER
@@ -85,7 +85,7 @@ async def test_a_relay_that_stands_still_past_its_lease_changes_nothing(where: s
     async with database_at(where) as database:
         await write(database, 240)
         with program("-m", ME, "relay", where, url, moment, "2", "SIGSTOP") as stopped:
-            await asyncio.to_thread(os.waitpid, stopped.pid, os.WUNTRACED)
+            await stands_still(stopped)
             await asyncio.sleep(2 * FORGETS_IDS_AFTER)
             async with NatsBroker(url, name="other") as broker:
                 async with Relay(database, broker, options=OPTIONS) as relay:
