@@ -36,7 +36,9 @@ async def test_a_purge_does_not_remove_what_is_claimed_anew(db: PostgresDatabase
     assert isinstance(await records.claim(PLACE_ORDER, "k", b"f", 30.0), Claimed)
     await _execute(db, EXPIRED)
     async with db.transaction() as tx:
-        await tx.execute("UPDATE carrick_idempotency SET expires_at = expires_at + 1e12, lease = 1e12, lease_until = 1e12")
+        await tx.execute(
+            "UPDATE carrick_idempotency SET expires_at = expires_at + 1e12, lease = 1e12, lease_until = 1e12"
+        )
         purging = asyncio.create_task(records.purge(), context=contextvars.Context())
         assert await purging == 0
     assert await records.purge() == 0
