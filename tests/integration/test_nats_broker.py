@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ def _message(number: int, *, stream: str = "ORDERS", headers: dict[str, str] | N
         data=str(number).encode(),
         headers=headers or {},
     )
+
+
+def _large(number: int) -> Message:
+    return replace(_message(number), data=b"x" * 800_000)
 
 
 async def _publish_when_back(broker: NatsBroker, message: Message) -> None:
@@ -159,6 +164,38 @@ async def test_a_frozen_server_is_a_timeout(nats_server: NatsServer) -> None:
         nats_server.thaw()
         await _publish_when_back(broker, _message(1))
     assert await _stored(nats_server.url, "ORDERS") == [b"1"]
+
+
+async def test_what_a_frozen_server_did_not_read_is_not_stored_later(nats_server: NatsServer) -> None:
+    """More than a socket takes is left in nats-py, which would send it first when the server is back."""
+    async with NatsBroker(nats_server.url, name="t", publish_timeout=0.3) as broker:
+        await broker.ensure_stream("ORDERS", ["orders.>"])
+        nats_server.freeze()
+        for first in (0, 10, 20):
+            with pytest.raises(MessagingError, match="TimeoutError"):
+                await broker.append([_large(first + number) for number in range(10)], {"orders.a.p00": 0})
+        nats_server.kill()
+        await until(lambda: _is_away(broker))
+        nats_server.start()
+        await until(lambda: _is_back(broker))
+        await asyncio.sleep(0.5)
+        assert await broker.last("ORDERS", "orders.a.p00") == 0
+        messages = [_message(number) for number in range(10)]
+        assert await broker.append(messages, {"orders.a.p00": 0}) == {"orders.a.p00": 10}
+
+
+async def test_closing_is_quick_when_a_frozen_server_reads_no_more(nats_server: NatsServer) -> None:
+    """nats-py would wait until it has sent everything."""
+    broker = NatsBroker(nats_server.url, name="t", publish_timeout=0.3)
+    await broker.open()
+    await broker.ensure_stream("ORDERS", ["orders.>"])
+    nats_server.freeze()
+    for first in (0, 10):
+        with pytest.raises(MessagingError, match="TimeoutError"):
+            await broker.append([_large(first + number) for number in range(10)], {"orders.a.p00": 0})
+    async with asyncio.timeout(10):
+        await broker.close()
+    nats_server.thaw()
 
 
 async def test_closing_during_an_outage_is_quick_and_quiet(nats_server: NatsServer) -> None:
@@ -382,6 +419,10 @@ async def test_a_batch_is_not_sent_to_a_server_that_became_an_older_one(
             with pytest.raises(MessagingError, match="wrong last sequence"):
                 await broker.append([_message(number) for number in range(100, 110)], {subject: 0})
             assert await _stored(older.url, "ORDERS") == [b"%d" % number for number in range(10)]
+
+
+async def _is_away(broker: NatsBroker) -> bool:
+    return not await _is_back(broker)
 
 
 async def _is_back(broker: NatsBroker) -> bool:

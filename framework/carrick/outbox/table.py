@@ -97,7 +97,7 @@ _DUE_IN = _Statement("SELECT min(due_at) - {now} AS seconds FROM carrick_outbox 
 _PUBLISH_DUE = _Statement(
     """
     UPDATE carrick_outbox SET created_at = {greatest}(created_at, due_at), due_at = NULL WHERE id IN (
-        SELECT id FROM carrick_outbox WHERE due_at <= {now} ORDER BY due_at LIMIT :most {skip_locked})
+        SELECT id FROM carrick_outbox WHERE due_at <= (SELECT {now}) ORDER BY due_at LIMIT :most {skip_locked})
     """
 )
 _MARK = _Statement("UPDATE carrick_outbox SET published_at = {now} WHERE {among_seqs} AND {is_pending}", seqs="bigint")
@@ -118,7 +118,7 @@ _QUARANTINE = _Statement(
 _PURGE = _Statement(
     """
     DELETE FROM carrick_outbox WHERE id IN (
-        SELECT id FROM carrick_outbox WHERE published_at <= {now} - :age
+        SELECT id FROM carrick_outbox WHERE published_at <= (SELECT {now}) - :age
         ORDER BY published_at LIMIT :most {skip_locked})
     """
 )

@@ -36,8 +36,9 @@ class Sql:
     def template(cls, text: str) -> "Sql":
         """Make both from one text, in which each dialect puts its own words.
 
-        ``{now}`` is the database's clock in seconds since the epoch, ``{greatest}(a, b)`` and ``{least}(a, b)`` the
-        functions of that meaning. ``{lock}`` and ``{skip_locked}``, at the end of a SELECT, lock its rows; SQLite has
+        ``{now}`` is the database's clock in seconds since the epoch; an index is searched for ``(SELECT {now})``, which
+        does not go on while the statement runs. ``{greatest}(a, b)`` and ``{least}(a, b)`` are the functions of that
+        meaning. ``{lock}`` and ``{skip_locked}``, at the end of a SELECT, lock its rows; SQLite has
         one writer at a time, and nothing to lock.
         """
         return cls(**{dialect: text.format_map(words) for dialect, words in _WORDS.items()})

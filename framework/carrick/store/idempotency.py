@@ -51,7 +51,7 @@ WHERE method = :method AND key = :key AND token = :token AND reply IS NULL AND e
 _PURGE = Sql.template("""
 DELETE FROM carrick_idempotency WHERE (method, key) IN (
     SELECT method, key FROM carrick_idempotency
-    WHERE expires_at <= {now} ORDER BY expires_at LIMIT :most {skip_locked})
+    WHERE expires_at <= (SELECT {now}) ORDER BY expires_at LIMIT :most {skip_locked})
 """)
 
 

@@ -11,7 +11,7 @@ _HOLDS = "SELECT 1 FROM carrick_inbox WHERE consumer = :consumer AND event_id = 
 _PURGE = Sql.template("""
 DELETE FROM carrick_inbox WHERE (consumer, event_id) IN (
     SELECT consumer, event_id FROM carrick_inbox
-    WHERE handled_at <= {now} - :age ORDER BY handled_at LIMIT :most {skip_locked})
+    WHERE handled_at <= (SELECT {now}) - :age ORDER BY handled_at LIMIT :most {skip_locked})
 """)
 
 

@@ -1,7 +1,8 @@
 """A connection to NATS, as a broker.
 
 What nats-py does by itself and must not do here: buffer publishes during an outage and send them later, after the
-caller was told that they failed (``pending_size=0`` prevents it); give up reconnecting after 60 tries.
+caller was told that they failed (``pending_size=0`` prevents it, and for what came before the outage :func:`forget`);
+give up reconnecting after 60 tries.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.nats.reading import holding, stored_after
-from carrick.messaging.nats.wire import check_nats_py
+from carrick.messaging.nats.wire import abandon, check_nats_py, forget
 from carrick.messaging.subjects import matches
 
 __all__ = ["NatsBroker"]
@@ -113,6 +114,7 @@ class NatsBroker:
                 await client.flush(timeout=1)
             except (TimeoutError, NatsError) as error:
                 _logger.warning("the last acknowledgements may not have reached NATS: %r", error)
+                abandon(client)
         await client.close()
 
     async def publish(self, message: Message) -> None:
@@ -277,6 +279,7 @@ class NatsBroker:
 
     async def _disconnected(self) -> None:
         if self._client is not None:  # not by our own close
+            forget(self._client)
             _logger.warning("NATS at %s is gone", self._address)
 
     async def _closed(self) -> None:

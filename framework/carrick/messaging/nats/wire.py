@@ -22,9 +22,10 @@ from nats.errors import (
 
 from carrick.errors import ConfigurationError
 
-__all__ = ["check_nats_py", "publication", "send"]
+__all__ = ["abandon", "check_nats_py", "forget", "publication", "send"]
 
 _PRIVATE = ("_send_command", "_flush_pending")
+_BUFFER = ("_pending", "_pending_data_size", "_transport")
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # a token of RFC 9110
 _NEWLINES = str.maketrans({"\r": " ", "\n": " "})
@@ -33,6 +34,7 @@ _NEWLINES = str.maketrans({"\r": " ", "\n": " "})
 def check_nats_py() -> None:
     """Raise ``ConfigurationError`` when the installed nats-py lacks something private to it that is used here."""
     missing = [name for name in _PRIVATE if not iscoroutinefunction(getattr(Client, name, None))]
+    missing += [name for name in _BUFFER if not hasattr(Client(), name)]
     if missing:
         raise ConfigurationError(
             f"nats-py {version('nats-py')} has no Client.{', Client.'.join(missing)}, which Carrick calls: "
@@ -68,6 +70,22 @@ async def send(client: Client, publications: Sequence[bytes]) -> None:
         raise OutboundBufferLimitError
     await client._send_command(b"".join(publications))
     await client._flush_pending()
+
+
+def forget(client: Client) -> None:
+    """Drop what was not sent: nats-py would send it to the next server, long after its sender was told that it failed.
+
+    What a client is subscribed to it says anew there by itself.
+    """
+    client._pending, client._pending_data_size = [], 0
+
+
+def abandon(client: Client) -> None:
+    """Cut the connection to a server that reads no more. To close it would take until everything is sent."""
+    forget(client)
+    writer = getattr(client._transport, "_io_writer", None)  # a WebSocket has none
+    if writer is not None:
+        writer.transport.abort()
 
 
 @lru_cache(maxsize=1024)
