@@ -38,8 +38,8 @@ class Sql:
 
         ``{now}`` is the database's clock in seconds since the epoch; an index is searched for ``(SELECT {now})``, which
         does not go on while the statement runs. ``{greatest}(a, b)`` and ``{least}(a, b)`` are the functions of that
-        meaning. ``{lock}`` and ``{skip_locked}``, at the end of a SELECT, lock its rows; SQLite has
-        one writer at a time, and nothing to lock.
+        meaning. ``{lock}`` and ``{skip_locked}``, at the end of a SELECT, lock its rows; SQLite has one writer at a
+        time, and nothing to lock.
         """
         return cls(**{dialect: text.format_map(words) for dialect, words in _WORDS.items()})
 
