@@ -184,6 +184,22 @@ async def test_what_a_frozen_server_did_not_read_is_not_stored_later(nats_server
         assert await broker.append(messages, {"orders.a.p00": 0}) == {"orders.a.p00": 10}
 
 
+async def test_tries_to_a_frozen_server_do_not_fill_the_memory(nats_server: NatsServer) -> None:
+    """What nobody reads is not added to without end."""
+    async with NatsBroker(nats_server.url, name="t", publish_timeout=0.1) as broker:
+        await broker.ensure_stream("ORDERS", ["orders.>"])
+        nats_server.freeze()
+        said = set[str]()
+        for first in range(0, 100, 10):
+            with pytest.raises(MessagingError) as raised:
+                await broker.append([_large(first + number) for number in range(10)], {"orders.a.p00": 0})
+            said.add(raised.value.message)
+        assert any("it reads no more" in each for each in said)
+        assert broker._client is not None
+        assert broker._client.pending_data_size < 45_000_000
+        nats_server.thaw()
+
+
 async def test_closing_is_quick_when_a_frozen_server_reads_no_more(nats_server: NatsServer) -> None:
     """nats-py would wait until it has sent everything."""
     broker = NatsBroker(nats_server.url, name="t", publish_timeout=0.3)

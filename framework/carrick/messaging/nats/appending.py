@@ -38,20 +38,18 @@ async def append_batch(
     """Store all messages or none of them; return the last sequence of each subject. Raises nats-py's errors."""
     batch, seen = unique_id(), set[str]()
     publications = list[bytes]()
-    own: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for number, message in enumerate(messages, start=1):
-        own = {Header.MSG_ID.value: message.id, _BATCH: batch, _NUMBER: str(number)}
+        headers = {**message.headers, Header.MSG_ID.value: message.id, _BATCH: batch, _NUMBER: str(number)}
         if message.subject not in seen:  # what is true of a subject is said once
             seen.add(message.subject)
-            own[Header.EXPECTED_STREAM.value] = message.stream
-            own[_EXPECTED] = str(expected[message.subject])
+            headers[Header.EXPECTED_STREAM.value] = message.stream
+            headers[_EXPECTED] = str(expected[message.subject])
         if number == len(messages):
-            own[_COMMIT] = "1"
-        headers = (message.headers, own)
+            headers[_COMMIT] = "1"
         publications.append(publication(message.subject, headers, message.data, limit=client.max_payload))
     await send(client, publications[:-1])
-    last = messages[-1]
-    first = await _acknowledged(client, last, {**last.headers, **own}, timeout) - len(messages) + 1
+    first = await _acknowledged(client, messages[-1], headers, timeout) - len(messages) + 1
     return {message.subject: first + number for number, message in enumerate(messages)}
 
 

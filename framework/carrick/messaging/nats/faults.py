@@ -50,6 +50,6 @@ def vendor_errors(what: str) -> Iterator[None]:
             f"{what}: {error.description or type(error).__name__} (JetStream error {error.err_code})",
         ) from error
     except OutboundBufferLimitError as error:
-        raise MessagingError(Code.UNAVAILABLE, f"{what}: not connected to NATS") from error
+        raise MessagingError(Code.UNAVAILABLE, f"{what}: not connected to NATS, or it reads no more") from error
     except (NatsError, TimeoutError, OSError) as error:
         raise MessagingError(Code.UNAVAILABLE, f"{what}: {type(error).__name__}") from error

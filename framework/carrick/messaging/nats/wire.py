@@ -6,7 +6,7 @@ made. The protocol: https://docs.nats.io/reference/reference-protocols/nats-prot
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from inspect import iscoroutinefunction
@@ -26,6 +26,7 @@ __all__ = ["abandon", "check_nats_py", "forget", "publication", "send"]
 
 _PRIVATE = ("_send_command", "_flush_pending")
 _BUFFER = ("_pending", "_pending_data_size", "_transport")
+_MOST_UNSENT = 32 * 1024 * 1024  # a few batches: each try to a server that stands still adds one
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # a token of RFC 9110
 _NEWLINES = str.maketrans({"\r": " ", "\n": " "})
@@ -42,20 +43,21 @@ def check_nats_py() -> None:
         )
 
 
-def publication(subject: str, headers: Iterable[Mapping[str, str]], data: bytes, *, limit: int) -> bytes:
-    """Return what publishes a message whose headers are those of all mappings, none of them twice.
+def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit: int) -> bytes:
+    """Return what publishes a message.
 
-    Line breaks in values become spaces, as in nats-py. Raises nats-py's errors: for a subject or a name that can't be
+    Line breaks in values become spaces, as in nats-py. Raises nats-py's errors: for a subject or a header that can't be
     sent, and for a message of more than ``limit`` bytes as the server counts them.
     """
-    lines = ["NATS/1.0"]
-    for each in headers:
-        lines += [f"{_named(name)}: {value}" for name, value in each.items()]
+    lines = ["NATS/1.0", *[f"{_named(name)}: {value}" for name, value in headers.items()]]
     count = len(lines) + 1
     text = "\r\n".join(lines) + "\r\n\r\n"
     if text.count("\r") != count or text.count("\n") != count:
         text = "\r\n".join([line.translate(_NEWLINES) for line in lines]) + "\r\n\r\n"
-    block = text.encode()
+    try:
+        block = text.encode()
+    except UnicodeEncodeError as error:  # half of a pair of surrogates
+        raise BadHeaderError(str(error)) from error
     size = len(block) + len(data)
     if size > limit:
         raise MaxPayloadError
@@ -63,10 +65,10 @@ def publication(subject: str, headers: Iterable[Mapping[str, str]], data: bytes,
 
 
 async def send(client: Client, publications: Sequence[bytes]) -> None:
-    """Send publications in their order. Raises nats-py's errors when it is not connected."""
+    """Send publications in their order. Raises nats-py's errors when it is not connected, or nobody reads any more."""
     if client.is_closed:
         raise ConnectionClosedError
-    if not client.is_connected:
+    if not client.is_connected or client.pending_data_size > _MOST_UNSENT:
         raise OutboundBufferLimitError
     await client._send_command(b"".join(publications))
     await client._flush_pending()
