@@ -321,7 +321,7 @@ async def test_a_lease_is_bounded_by_the_deadline_and_by_half_a_minute(shop: Sho
         await call("long", timeout=604_800.0)
         await call("none", timeout=None)
     assert leases[1:] == [30.0, 30.0]
-    assert 1.0 < leases[0] <= 6.1  # gRPC rounds up
+    assert 1.0 < leases[0] <= 6.01  # gRPC sends tens of milliseconds, rounded up
 
 
 async def test_expired_records_go_away_while_a_server_runs(shop: Shop) -> None:
