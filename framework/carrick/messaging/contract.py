@@ -4,7 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["MAX_BATCH", "Appender", "Broker", "Consumer", "Delivery", "Holding", "Message", "Publisher", "Stored"]
+__all__ = [
+    "MAX_BATCH",
+    "Appender",
+    "Broker",
+    "Consumer",
+    "Delivery",
+    "Holding",
+    "Message",
+    "Place",
+    "Publisher",
+    "Reader",
+    "Record",
+    "Stored",
+]
 
 MAX_BATCH = 1000
 """The most messages that are appended at once: what NATS takes in an atomic batch."""
@@ -51,7 +64,12 @@ class Delivery(Protocol):
 
     @property
     def deliveries(self) -> int:
-        """How often it was delivered to this consumer, this time included."""
+        """How often it was delivered to this consumer, this time included, as far as the broker remembers."""
+        ...
+
+    @property
+    def stored_at(self) -> float:
+        """When the stream stored it: seconds since the epoch, by the broker's clock."""
         ...
 
     async def ack(self) -> None:
@@ -61,8 +79,8 @@ class Delivery(Protocol):
         """
         ...
 
-    async def nak(self) -> None:
-        """Ask for it again at once."""
+    async def nak(self, delay: float = 0.0) -> None:
+        """Ask for it again, at once or after ``delay`` seconds. Others pass it meanwhile: not for ordered consumers."""
         ...
 
     async def in_progress(self) -> None:
@@ -105,6 +123,33 @@ class Holding:
     """Whether messages were removed from its beginning or amid, by itself or by hand."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A message as its stream holds it."""
+
+    subject: str
+    sequence: int
+    data: bytes
+    headers: Mapping[str, str]
+    stored_at: float
+    """Seconds since the epoch, by the broker's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a durable consumer is in its stream, as the broker knows it."""
+
+    pending: int
+    """Messages that were never delivered."""
+    in_flight: int
+    """Messages that were delivered and not settled."""
+    redelivered: int
+    """Those of them that were delivered more than once."""
+    settled_to: int
+    """Everything up to this sequence is settled."""
+    paused: bool = False
+
+
 class Appender(Protocol):
     """Where messages go whose sender knows what was stored before them, and must not be overtaken by another sender."""
 
@@ -133,11 +178,38 @@ class Appender(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """What can be read of a stream without consuming it."""
+
+    async def latest(self, stream: str, filter: str) -> Sequence[Record]:
+        """Return the last message of each subject that matches. Raises ``MessagingError`` when there is no stream.
+
+        It may be what one of the stream's copies has, a moment behind the others.
+        """
+        ...
+
+    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:
+        """Return the first ``most`` messages of the subjects that match, after a sequence, oldest first."""
+        ...
+
+    async def remove(self, stream: str, sequence: int) -> bool:
+        """Remove a message from a stream; say whether it was there."""
+        ...
+
+    async def place(self, stream: str, name: str) -> Place | None:
+        """Return where a durable consumer is, or None when there is none of that name."""
+        ...
+
+
 class Consumer(Protocol):
-    """A durable place in a stream, shared by all who consume under its name."""
+    """A durable place in a stream, shared by all who consume under its name. Used from one event loop."""
 
     async def fetch(self, most: int, timeout: float) -> Sequence[Delivery]:
-        """Wait up to ``timeout`` seconds for at least one message and return at most ``most``, or none."""
+        """Wait up to ``timeout`` seconds for at least one message and return at most ``most``, or none.
+
+        Raises ``MessagingError`` while the broker is away. The consumer may be used again afterwards, and finds or
+        makes its place anew. A cancellation loses nothing.
+        """
         ...
 
     async def pending(self) -> int:
@@ -145,15 +217,21 @@ class Consumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop fetching. The place in the stream stays."""
+        """Stop fetching, and tell the broker what was acknowledged. The place in the stream stays.
+
+        What a shared consumer has not handed out yet goes to others at once.
+        """
         ...
 
 
-class Broker(Publisher, Appender, Protocol):
+class Broker(Publisher, Appender, Reader, Protocol):
     """A broker with durable streams."""
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
-        """Create the stream, or check that the one there has these subjects. Raises ``MessagingError``."""
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
+        """Create the stream, or check that the one there has these subjects. Raises ``MessagingError``.
+
+        Everything is kept, or with ``last_only_for`` only the last message of each subject, for so many seconds.
+        """
         ...
 
     async def holding(self, stream: str) -> Holding | None:
@@ -161,11 +239,34 @@ class Broker(Publisher, Appender, Protocol):
         ...
 
     async def consume(
-        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
+        self,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        *,
+        ack_wait: float,
+        max_in_flight: int,
+        max_bytes: int = 64 * 1024 * 1024,
+        ordered: bool = False,
+        after: int = 0,
     ) -> Consumer:
-        """Create or find the durable consumer ``name`` of the subjects in ``filters``, from the stream's beginning.
+        """Create or find the durable consumer ``name`` of the subjects in ``filters``.
 
-        At most ``max_in_flight`` messages are delivered and not settled, over all who share it: with 1 each waits for
-        the one before.
+        A new one begins after the sequence ``after``. At most ``max_in_flight`` messages are delivered and not settled,
+        over all who share the name: with 1 each waits for the one before. No more are asked for while those that this
+        object handed out and were not settled have ``max_bytes`` of data or more.
+
+        With ``ordered`` a message is handed out only after all earlier ones were handed out to the same object, or
+        settled; what others of the name hold unsettled, or was lost on its way, is handed out here too, in its place.
+        It is handed out once by each object: when the broker delivers it again meanwhile, what was handed out goes on
+        to settle it. One at a time should consume under a name then; several disturb, but never overtake, each other.
+        """
+        ...
+
+    async def pause(self, stream: str, name: str, until: float) -> None:
+        """Deliver nothing to a durable consumer until a moment, in seconds since the epoch: one in the past resumes.
+
+        Whoever has it open sees no messages meanwhile. Raises ``MessagingError``: ``NOT_FOUND`` when there is none of
+        that name, ``UNIMPLEMENTED`` when the broker can't.
         """
         ...
