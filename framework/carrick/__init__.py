@@ -15,6 +15,7 @@ from carrick.errors import (
     DuplicateEventError,
     MessagingError,
     OutboxError,
+    PermanentError,
     RejectedError,
     RemoteError,
     StoreError,
@@ -27,6 +28,7 @@ from carrick.options import (
     CacheOptions,
     ConcurrencyOptions,
     FallbackOptions,
+    HandlingOptions,
     HedgeOptions,
     IdempotencyOptions,
     KeyRule,
@@ -39,8 +41,9 @@ from carrick.options import (
     RetryOptions,
     SheddingOptions,
     ThrottleOptions,
+    UnknownType,
 )
-from carrick.route import EventRoute, MethodRoute
+from carrick.route import EventRoute, MethodRoute, Upcaster
 from carrick.service import Filter, Service, stack
 from carrick.trace import Trace
 
@@ -66,6 +69,9 @@ __all__ = [
     "EventCatalogue",
     "EventRoute",
     "MethodRoute",
+    "Upcaster",
+    "HandlingOptions",
+    "UnknownType",
     "MethodPolicy",
     "PolicyOverride",
     "RetryOptions",
@@ -94,5 +100,6 @@ __all__ = [
     "OutboxError",
     "StoreError",
     "DuplicateEventError",
+    "PermanentError",
     "ConfigurationError",
 ]

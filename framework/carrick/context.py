@@ -67,7 +67,18 @@ class Attempt:
 class Call:
     """One logical call, or the handling of one call or event. Shared by all its contexts, used by one event loop."""
 
-    __slots__ = ("_outgoing", "allowance", "attempts", "claim", "receipt", "recorded", "scope", "trailers", "winner")
+    __slots__ = (
+        "_outgoing",
+        "allowance",
+        "attempts",
+        "claim",
+        "receipt",
+        "recorded",
+        "scope",
+        "trailers",
+        "transaction",
+        "winner",
+    )
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -83,6 +94,8 @@ class Call:
         """The answer of an earlier execution, where this call repeats its idempotency key."""
         self.scope = ""
         """While an event is handled: its consumer, whose calls must have other keys than another consumer's."""
+        self.transaction: Any = None
+        """While an event is applied: the transaction that its effect is written in."""
         self._outgoing: dict[str, int] | None = None
 
     def ordinal(self, method: str) -> int:

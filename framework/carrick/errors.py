@@ -129,6 +129,13 @@ class DuplicateEventError(CarrickError):
         super().__init__(Code.ALREADY_EXISTS, message)
 
 
+class PermanentError(CarrickError):
+    """A handler's word that it can never handle this event: it goes to the dead letters at once."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.FAILED_PRECONDITION, message)
+
+
 class ConfigurationError(CarrickError):
     """A setting or an option makes no sense. Raised only while something is constructed, never by a call."""
 

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from carrick.options import HandlingOptions
+
 __all__ = ["PARTITIONS", "EventSpec", "partition_of"]
 
 Event = TypeVar("Event", bound=Message)
@@ -31,7 +33,9 @@ class EventSpec(Generic[Event]):
     """Name of the field whose value keeps events in order."""
     message: type[Event]
     unordered: bool = False
-    """Whether later events of a key may pass one that the broker refuses."""
+    """Whether the order of a key's events does not matter: later ones may pass one that is refused or fails."""
+    handling: HandlingOptions = HandlingOptions()  # noqa: RUF009  # frozen
+    """What its consumers do, unless they say otherwise."""
     description: str = ""
     """The first paragraph of the contract's comment."""
     source: str = ""

@@ -1,92 +1,94 @@
-"""Consuming: each event handed to its handler, in order, until its effect is committed or it is put aside.
+"""Consuming: each event handed to its handler, in order for each key, until its effect is committed or it is put aside.
 
-A consumer handles one event at a time. A failed event is tried again in its place, so that nothing overtakes it; what
-cannot be parsed, and what failed too often for reasons of its own, goes to the dead letters and makes way. A failure
-because something else is away is no fault of the event and burns no attempt.
+The processes of a consumer share the partitions of its stream. A partition has a durable place in the stream of its
+own, whose messages come in order. Keys do not wait for each other: a failed event is parked in the database with the
+later ones of its key, and tried again from there; what can't be parsed, and what failed too often for reasons of its
+own, goes to the dead letters. A failure because something else is away is no fault of the event and burns no attempt.
+Events without an order go to whichever process asks first, and are handed back when they fail.
 """
 
 import asyncio
 import logging
-import random
+import os
 import re
+import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from google.protobuf.message import DecodeError
-from google.protobuf.message import Message as ProtoMessage
-
-from carrick.cancellation import cancelled
-from carrick.claim import Receipt
 from carrick.clock import Clock, SystemClock
-from carrick.context import Call, Context, enter
-from carrick.errors import CarrickError, Code, ConfigurationError, DuplicateEventError, MessagingError
-from carrick.ids import random_id
+from carrick.errors import ConfigurationError, MessagingError
+from carrick.event import PARTITIONS
 from carrick.instruments import Instruments
 from carrick.loop import Loop
-from carrick.messaging.cloudevents import Envelope, read
-from carrick.messaging.contract import Broker, Consumer, Delivery
+from carrick.messaging.contract import Broker, Consumer
 from carrick.messaging.deadletter import DeadLetters
-from carrick.observe import EventDeadLettered, EventHandlingFailed, Observer, log
+from carrick.messaging.handling import Handling
+from carrick.messaging.inbound import Inbound
+from carrick.messaging.keeping import Keeping
+from carrick.messaging.leases import Leases
+from carrick.messaging.parked_keys import ParkedKeys
+from carrick.messaging.workers import SHARED, Workers
+from carrick.observe import Observer, PartitionsChanged, log
 from carrick.route import EventRoute
-from carrick.service import Service
-from carrick.stacks import event_stack
 from carrick.store.inbox import Inbox
+from carrick.store.parking import Parking
 
 __all__ = ["Subscriber", "SubscriberOptions"]
 
-_OUTAGES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
-_CALLS_END = 0.95
-"""Share of the timeout after which calls end: a peer that hangs is then seen as the outage that it is."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _logger = logging.getLogger("carrick.subscriber")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
+_RENEWALS = 3  # a lease is renewed so many times before it would end
+_UNBALANCED = 0.5  # seconds between looks at the leases while others have more than their share
+_GROUPS = 2  # transactions of events that are applied together, at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberOptions:
-    """How events are handled. Times are seconds."""
+    """How a process consumes. How an event is handled, its contract says. Times are seconds."""
 
-    max_attempts: int = 10
-    """Failures of the handler before the event goes to the dead letters. Outages of others do not count."""
-    timeout: float = 30.0
-    """For one attempt; the handler is cancelled then, and its calls inherit the deadline."""
-    initial_backoff: float = 0.1
-    max_backoff: float = 10.0
+    concurrency: int = 64
+    """Handlers at a time."""
+    group: int = 200
+    """Events that are applied in one transaction at most."""
+    max_in_flight: int = 64
+    """Events of a partition that are delivered and not settled, at most."""
+    max_bytes: int = 4 * 1024 * 1024
+    """Payload of a partition's such events, beyond which no more are asked for."""
+    max_parked: int = 1000
+    """Parked events of a partition beyond which it is not read on, until some of them are handled."""
     ack_wait: float = 10.0
-    """After a consumer's death its event goes to another this much later. Renewed while a handler runs."""
+    """After a consumer's death its events go to another this much later. Renewed while a handler runs."""
+    lease: float = 8.0
+    """How long a partition stays with a process that gives no sign of life."""
     fetch_wait: float = 2.0
+    """How long one request for events waits; a stop does not wait for it."""
+    poll: float = 5.0
+    """How often it is looked for dead letters that were sent again."""
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "initial_backoff", "max_backoff", "ack_wait", "fetch_wait"):
+        for name in ("ack_wait", "lease", "fetch_wait", "poll"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
-        if self.max_attempts < 1:
-            raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts}")
-
-
-class _UnrecordedError(Exception):
-    """A handler with an inbox returned without ``tx.handled()``."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """A delivery that can be handled."""
-
-    event: ProtoMessage
-    envelope: Envelope
-    route: EventRoute[Any]
+        for name in ("concurrency", "group", "max_in_flight", "max_bytes", "max_parked"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
 
 class Subscriber:
-    """Consumes the events of ``routes`` as the durable consumer ``name``. Starts and stops as a context manager.
+    """Consumes the events of ``routes`` as ``name``. Starts and stops as a context manager.
 
-    All routes belong to events of one stream: use one subscriber a stream. With an ``inbox`` each handler ends its
-    transaction with ``await tx.handled()``, and an event delivered again has no second effect; without one, delivery
-    is at least once. Several processes may share a name; they take turns.
+    All routes belong to events of one stream: use one subscriber a stream. Any number of processes may share a name:
+    they share the partitions.
 
-    Stopping lets the handler under way finish, up to ``grace`` seconds. An event that waits for its next attempt is
-    handed back.
+    With an ``inbox`` each handler ends its transaction with ``await tx.handled()``, or applies its event in the one it
+    is given, and an event delivered again has no second effect. Without one, delivery is at least once. Failed events
+    are parked in the inbox's database, or in that of ``parking``; without either they are kept in memory and tried
+    again there, and ``max_in_flight`` of them stop their partition.
+
+    Stopping lets the handlers under way finish, up to ``grace`` seconds. Everything else comes again elsewhere.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Subscriber:
         routes: Iterable[EventRoute[Any]],
         *,
         inbox: Inbox | None,
+        parking: Parking | None = None,
         options: SubscriberOptions | None = None,
         clock: Clock | None = None,
         observe: Observer = log,
@@ -107,36 +110,83 @@ class Subscriber:
                 f"{name!r} is no name for a consumer; use letters, digits, - and _, like inventory"
             )
         self.name = name
+        routes = tuple(routes)
+        self._inbound = Inbound(name, routes)
+        self._stream, self._stream_subjects = _only_stream(name, self._inbound)
+        self._parking = parking or (Parking(inbox.database) if inbox is not None else None)
+        _check(name, routes, inbox, self._parking)
         self._broker = broker
-        self._routes = {route.spec.full_name: route for route in routes}
-        self._inbox = inbox
         self._options = options or SubscriberOptions()
         self._clock = clock or SystemClock()
         self._observe = observe
-        self._dead_letters = DeadLetters(broker)
-        self._services: dict[str, Service] = {
-            full_name: event_stack(route.handler, route.spec, name, instruments=instruments)
-            for full_name, route in self._routes.items()
-        }
-        self._stream, self._stream_subjects = _only_stream(name, self._routes.values())
-        self._consumer: Consumer | None = None
-        self._binding = asyncio.Lock()
-        self._loop = Loop(f"subscriber {name}", self._step, grace=grace)
-        self.processed = 0
-        """Deliveries settled so far: handled, found to be handled before, or put aside."""
+        self._grace = grace
+        self._keeping = Keeping(f"subscriber {name}", self._options.ack_wait, self._clock)
+        self._workers = Workers(
+            name,
+            self._inbound,
+            Handling(name, routes, inbox, instruments=instruments, clock=self._clock),
+            DeadLetters(broker),
+            self._parking,
+            self._keeping,
+            concurrency=self._options.concurrency,
+            groups=_GROUPS if any(route.applies for route in routes) else 0,
+            group=self._options.group,
+            observe=observe,
+            clock=self._clock,
+        )
+        self._leases = Leases(
+            broker,
+            self._stream,
+            name,
+            member=f"{socket.gethostname()}:{os.getpid()}",
+            ttl=self._options.lease,
+            clock=self._clock,
+        )
+        self._readers: dict[int, _Reader] = {}
+        self._sharing = Loop(f"subscriber {name}", self._share, grace=grace)
+        self._polling = Loop(f"subscriber {name}, parked events", self._poll, grace=grace)
+
+    @property
+    def processed(self) -> int:
+        """Events settled so far: handled, found to be handled before, skipped or put aside."""
+        return self._workers.processed
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that this process reads."""
+        return frozenset(self._readers) - {SHARED}
 
     async def pending(self) -> int:
-        """Count the events that are not settled yet."""
-        return await (await self._bound()).pending()
+        """Count the events that are not settled yet, by whichever process; dead letters that hold their key are."""
+        found = 0
+        for partition in self._places():
+            consumer = await self._consume(partition)
+            found += await consumer.pending()
+            await consumer.close()
+        if self._parking is not None:
+            found += await self._parking.waiting(self.name, self._stream)
+        return found
 
     async def start(self) -> None:
-        """Begin to consume."""
-        await self._loop.start()
+        """Begin to consume. That the broker is away is no reason not to."""
+        await self._keeping.start()
+        await self._workers.start()
+        await self._sharing.start()
+        if self._parking is not None:
+            await self._polling.start()
 
     async def stop(self) -> None:
-        """Stop as the class says."""
-        await self._loop.stop()
-        await self._unbind()
+        """Stop as the class says. Calling it again does nothing."""
+        await self._sharing.stop()
+        await self._polling.stop()
+        await asyncio.gather(*(reader.stop() for reader in self._readers.values()))
+        await self._workers.stop(self._grace)
+        await self._keeping.stop()
+        await asyncio.gather(*(self._close(partition) for partition in tuple(self._readers)))
+        try:
+            await self._leases.leave()
+        except MessagingError as error:
+            _logger.info("%s: the leases end by themselves: %s", self.name, error)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -147,166 +197,122 @@ class Subscriber:
     ) -> None:
         await self.stop()
 
-    async def _bound(self) -> Consumer:
-        async with self._binding:  # the loop and who asks what is pending may both come first
-            if self._consumer is None:
-                await self._broker.ensure_stream(self._stream, [self._stream_subjects])
-                self._consumer = await self._broker.consume(
-                    self._stream,
-                    self.name,
-                    [route.spec.consumer_filter for route in self._routes.values()],
-                    ack_wait=self._options.ack_wait,
-                    max_in_flight=1,
-                )
-            return self._consumer
+    def _places(self) -> list[int]:
+        specs = self._inbound.specs
+        shared = [SHARED] if any(spec.unordered for spec in specs) else []
+        return shared + (list(range(PARTITIONS)) if any(not spec.unordered for spec in specs) else [])
 
-    async def _unbind(self) -> None:
+    async def _consume(self, partition: int) -> Consumer:
+        """Open a partition's place in the stream."""
+        options, ordered = self._options, partition != SHARED
+        specs = [spec for spec in self._inbound.specs if spec.unordered != ordered]
+        await self._broker.ensure_stream(self._stream, [self._stream_subjects])
+        return await self._broker.consume(
+            self._stream,
+            f"{self.name}-p{partition:02d}" if ordered else self.name,
+            [spec.subject_in(partition) if ordered else spec.consumer_filter for spec in specs],
+            ack_wait=options.ack_wait,
+            max_in_flight=options.max_in_flight,
+            max_bytes=options.max_bytes,
+            ordered=ordered,
+        )
+
+    async def _share(self) -> float:
+        """Keep to a fair share of the partitions, and read those that are held."""
+        places = self._places()
+        if SHARED in places and SHARED not in self._readers:
+            await self._begin(SHARED)
+        if places[-1:] in ([], [SHARED]):
+            return self._options.lease
+        before = self.partitions
+        await self._leases.share()
+        held = self._leases.held
+        await asyncio.gather(*(self._abandon(partition) for partition in before - held))
+        spare = self._leases.surplus
+        await asyncio.gather(*(self._hand_over(partition) for partition in spare))
+        for partition in sorted(held - self.partitions - frozenset(spare)):
+            await self._begin(partition)
+        taken, lost = self.partitions - before, before - self.partitions
+        if taken or lost:
+            self._observe(PartitionsChanged(held=len(self.partitions), taken=len(taken), lost=len(lost)))
+        even = len(self.partitions) >= PARTITIONS // self._leases.members
+        return self._options.lease / _RENEWALS if even else min(_UNBALANCED, self._options.lease / _RENEWALS)
+
+    async def _begin(self, partition: int) -> None:
+        """Become a partition's owner, and read it."""
+        if partition != SHARED and self._parking is not None:
+            tenure, keys = await self._parking.begin(self.name, self._stream, partition)
+            self._workers.own(partition, ParkedKeys(tenure, keys, self._workers.due, self._clock))
+        reader = _Reader(self, partition)
+        self._readers[partition] = reader
+        await reader.start()
+
+    async def _abandon(self, partition: int) -> None:
+        """Leave a partition that another process may have by now."""
+        await self._readers[partition].stop()
+        self._workers.disown(partition)
+        await self._close(partition)
+
+    async def _hand_over(self, partition: int) -> None:
+        """Give a partition back when what is being handled of it has ended."""
+        if partition in self._readers:
+            await self._readers[partition].stop()
+            self._workers.drop(lambda lane: lane[0] == partition)
+            await self._workers.idle(lambda lane: lane[0] == partition, self._grace)
+            self._workers.disown(partition)
+            await self._close(partition)
+        await self._leases.let_go([partition])
+
+    async def _close(self, partition: int) -> None:
+        await self._readers.pop(partition).close()
+
+    async def _poll(self) -> float:
+        """Look for parked events that other processes have made due."""
+        assert self._parking is not None
+        owned = [partition for partition in self._workers.parked if partition in self._readers]
+        if owned:
+            for partition, key in await self._parking.due(self.name, self._stream, owned, 100):
+                self._workers.due(partition, key)
+        return self._options.poll
+
+
+class _Reader:
+    """Reads one partition, or the events without an order, as fast as they are handled."""
+
+    def __init__(self, subscriber: Subscriber, partition: int) -> None:
+        self._subscriber = subscriber
+        self._partition = partition
+        self._consumer: Consumer | None = None
+        self._loop = Loop(f"subscriber {subscriber.name}, partition {partition}", self._step, grace=1.0)
+
+    async def start(self) -> None:
+        await self._loop.start()
+
+    async def stop(self) -> None:
+        """Read no more. What was handed out can still be settled."""
+        await self._loop.stop()
+
+    async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.close()
+            with suppress(MessagingError):  # then the broker hands out again what it did not hear of
+                await consumer.close()
 
     async def _step(self) -> float:
-        consumer = await self._bound()
-        try:
-            deliveries = await consumer.fetch(1, self._options.fetch_wait)
-        except MessagingError:
-            await self._unbind()  # stream or consumer may be gone: look again
-            raise
-        for delivery in deliveries:
-            heartbeat = asyncio.create_task(self._keep(delivery))
-            try:
-                await self._settle(delivery)
-            finally:
-                heartbeat.cancel()
+        subscriber, partition = self._subscriber, self._partition
+        options, workers = subscriber._options, subscriber._workers
+        if self._consumer is None:
+            self._consumer = await subscriber._consume(partition)
+        keys = workers.parked.get(partition)
+        if keys is not None and keys.events >= options.max_parked:
+            return options.fetch_wait / 4
+        for delivery in await self._consumer.fetch(options.max_in_flight, options.fetch_wait):
+            await workers.take_in(delivery, partition)
         return 0.0
 
-    async def _keep(self, delivery: Delivery) -> None:
-        """Tell the broker, three times in each ``ack_wait``, that the delivery is being worked on."""
-        while True:
-            await self._clock.sleep(self._options.ack_wait / 3)
-            try:
-                await delivery.in_progress()
-            except MessagingError as error:
-                _logger.warning("%s: could not renew a delivery: %s", self.name, error)
 
-    async def _settle(self, delivery: Delivery) -> None:
-        try:
-            parsed = self._parse(delivery)
-        except ValueError as error:
-            return await self._put_aside(delivery, str(error))
-        with enter(Context(None, correlation_id=parsed.envelope.correlation_id, key=parsed.envelope.id)):
-            await self._settle_parsed(parsed, delivery)
-        return None
-
-    async def _settle_parsed(self, parsed: _Parsed, delivery: Delivery) -> None:
-        """Hand the event to its handler until it is settled one way or another, or a stop hands it back."""
-        failures = 0
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                await self._handle(parsed, delivery)
-            except _UnrecordedError as error:  # its effect is committed: trying again would only repeat it
-                return await self._put_aside(delivery, str(error))
-            except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises is tried again
-                if cancelled(error):
-                    raise
-                failures += not _is_outage(error)
-                self._log_bug(parsed, error)
-                if failures >= self._options.max_attempts:
-                    return await self._put_aside(delivery, f"failed {failures} times, at last with {_reason(error)}")
-                await self._wait(parsed, attempt, error)
-            else:
-                break
-            if self._loop.stopping:
-                return await delivery.nak()
-        await delivery.ack()
-        self.processed += 1
-        return None
-
-    async def _handle(self, parsed: _Parsed, delivery: Delivery) -> None:
-        envelope = parsed.envelope
-        if self._inbox is not None and await self._inbox.holds(self.name, envelope.id):
-            return
-        call = Call()
-        call.scope = self.name
-        call.receipt = Receipt(self.name, envelope.id) if self._inbox is not None else None
-        ctx = Context(
-            None,
-            correlation_id=envelope.correlation_id,
-            causation_id=envelope.causation_id,
-            deadline=self._clock.monotonic() + _CALLS_END * self._options.timeout,
-            key=envelope.id,
-            metadata=tuple((name.lower(), value) for name, value in delivery.headers.items()),
-            trace=envelope.trace,
-            call=call,
-        )
-        with enter(ctx):
-            try:
-                async with asyncio.timeout(self._options.timeout):
-                    await self._services[parsed.route.spec.full_name](parsed.event, ctx)
-            except DuplicateEventError:
-                return
-        if call.receipt is not None and not call.receipt.fulfilled:
-            raise _UnrecordedError(
-                f"the handler of {parsed.route.spec.full_name} returned without recording the event; what it committed "
-                "stays; call `await tx.handled()` in its transaction, or subscribe with inbox=None"
-            )
-
-    def _log_bug(self, parsed: _Parsed, error: BaseException) -> None:
-        """Log what is no error of the framework with its traceback."""
-        if not isinstance(error, CarrickError | TimeoutError):
-            _logger.error("%s: the handler of %s failed", self.name, parsed.route.spec.full_name, exc_info=error)
-
-    async def _wait(self, parsed: _Parsed, attempt: int, error: BaseException) -> None:
-        options = self._options
-        bound = min(options.max_backoff, options.initial_backoff * 2.0 ** min(attempt - 1, 30))
-        delay = bound * (0.5 + random.random() / 2)
-        self._observe(
-            EventHandlingFailed(
-                consumer=self.name,
-                event_type=parsed.route.spec.full_name,
-                event_id=parsed.envelope.id,
-                attempt=attempt,
-                reason=_reason(error),
-                delay=delay,
-            )
-        )
-        await self._loop.rest(delay)
-
-    async def _put_aside(self, delivery: Delivery, reason: str) -> None:
-        await self._dead_letters.put(self.name, delivery, reason)
-        await delivery.ack()
-        self.processed += 1
-        self._observe(
-            EventDeadLettered(consumer=self.name, subject=delivery.subject, sequence=delivery.sequence, reason=reason)
-        )
-
-    def _parse(self, delivery: Delivery) -> _Parsed:
-        """Raise ``ValueError`` with the reason when the delivery can't be handled, now or ever."""
-        envelope = read(delivery.headers, fallback_id=f"{delivery.stream}:{delivery.sequence}")
-        if envelope.correlation_id is None:
-            envelope = replace(envelope, correlation_id=random_id())
-        full_name = envelope.type or self._type_of(delivery.subject)
-        route = self._routes.get(full_name or "")
-        if route is None:
-            raise ValueError(f"{self.name} handles no events of type {full_name!r}")
-        try:
-            return _Parsed(route.spec.message.FromString(delivery.data), envelope, route)
-        except DecodeError as error:
-            raise ValueError(f"the payload is no {full_name}: {error}") from error
-
-    def _type_of(self, subject: str) -> str | None:
-        """Return the event type of a message without ``ce-type``, by its subject."""
-        contract_subject = subject.rpartition(".")[0]
-        for full_name, route in self._routes.items():
-            if route.spec.subject == contract_subject:
-                return full_name
-        return None
-
-
-def _only_stream(name: str, routes: Iterable[EventRoute[Any]]) -> tuple[str, str]:
-    streams = {(route.spec.stream, route.spec.stream_subjects) for route in routes}
+def _only_stream(name: str, inbound: Inbound) -> tuple[str, str]:
+    streams = {(spec.stream, spec.stream_subjects) for spec in inbound.specs}
     if len(streams) != 1:
         named = ", ".join(sorted(stream for stream, _ in streams)) or "none"
         raise ConfigurationError(
@@ -315,9 +321,15 @@ def _only_stream(name: str, routes: Iterable[EventRoute[Any]]) -> tuple[str, str
     return streams.pop()
 
 
-def _is_outage(error: BaseException) -> bool:
-    return isinstance(error, CarrickError) and error.code in _OUTAGES
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _check(name: str, routes: Iterable[EventRoute[Any]], inbox: Inbox | None, parking: Parking | None) -> None:
+    for route in routes:
+        if route.applies and inbox is None:
+            raise ConfigurationError(
+                f"subscriber {name}: the handler of {route.spec.full_name} applies its event in the inbox's "
+                "transaction; give the subscriber an inbox=Inbox(database)"
+            )
+        if route.options.hold_key and parking is None:
+            raise ConfigurationError(
+                f"subscriber {name}: later events of a key are to wait behind a dead letter of {route.spec.full_name}, "
+                "and need a place for that; give the subscriber an inbox=Inbox(database) or parking=Parking(database)"
+            )

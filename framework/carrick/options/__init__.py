@@ -5,6 +5,7 @@ A field of :class:`MethodPolicy` that is None means: not asked for, so not in th
 
 from carrick.options._checks import Part
 from carrick.options.breaker import BreakerOptions
+from carrick.options.handling import HandlingOptions, UnknownType
 from carrick.options.load import (
     ConcurrencyOptions,
     Priority,
@@ -24,6 +25,7 @@ __all__ = [
     "CacheOptions",
     "ConcurrencyOptions",
     "FallbackOptions",
+    "HandlingOptions",
     "HedgeOptions",
     "IdempotencyOptions",
     "KeyRule",
@@ -37,5 +39,6 @@ __all__ = [
     "RetryOptions",
     "SheddingOptions",
     "ThrottleOptions",
+    "UnknownType",
     "override_for",
 ]

@@ -22,7 +22,7 @@ from carrick.messaging.contract import MAX_BATCH, Broker
 from carrick.observe import Observer, PartitionsChanged, PublishFailed, log
 from carrick.outbox import table
 from carrick.outbox.publishing import Lease, Publishing, by_stream
-from carrick.outbox.sharing import surplus, wanted
+from carrick.sharing import surplus, wanted
 from carrick.store.atomically import atomically
 from carrick.store.transaction import Database, Transaction
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from carrick.store.housekeeping import Housekeeping
     from carrick.store.idempotency import IdempotencyRecords
     from carrick.store.inbox import Inbox
+    from carrick.store.parking import Parking
     from carrick.store.sync_transaction import SyncTransaction
 else:
     __getattr__ = on_demand(
@@ -23,11 +24,12 @@ else:
         Housekeeping="carrick.store.housekeeping",
         IdempotencyRecords="carrick.store.idempotency",
         Inbox="carrick.store.inbox",
+        Parking="carrick.store.parking",
         SyncTransaction="carrick.store.sync_transaction",
     )
 
 MIGRATIONS = Migrations("carrick.store", Path(__file__).parent / "sql")
-"""The tables of idempotency records and inbox."""
+"""The tables of idempotency records, inbox and parked events."""
 
 __all__ = [
     "MIGRATIONS",
@@ -40,6 +42,7 @@ __all__ = [
     "IdempotencyRecords",
     "Inbox",
     "Migrations",
+    "Parking",
     "Result",
     "Sql",
     "SyncTransaction",
