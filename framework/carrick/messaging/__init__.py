@@ -11,7 +11,10 @@ from carrick.messaging.contract import (
     Delivery,
     Holding,
     Message,
+    Place,
     Publisher,
+    Reader,
+    Record,
     Stored,
 )
 from carrick.messaging.deadletter import DeadLetters
@@ -37,7 +40,10 @@ __all__ = [
     "GuardedBroker",
     "Holding",
     "Message",
+    "Place",
     "Publisher",
+    "Reader",
+    "Record",
     "Stored",
     "Subscriber",
     "SubscriberOptions",

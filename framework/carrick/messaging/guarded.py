@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from carrick.errors import DeadlineError, MessagingError, RejectedError
 from carrick.guard import Guard, is_outage
-from carrick.messaging.contract import Broker, Consumer, Holding, Message, Stored
+from carrick.messaging.contract import Broker, Consumer, Holding, Message, Place, Record, Stored
 
 __all__ = ["GuardedBroker"]
 
@@ -42,21 +42,60 @@ class GuardedBroker:
         """Return a subject's messages after a sequence."""
         return await self._ask(partial(self._broker.stored_after, stream, subject, sequence, most))
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Return the last messages of subjects."""
+        return await self._ask(partial(self._broker.latest, stream, filter))
+
+    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Return messages after a sequence."""
+        return await self._ask(partial(self._broker.read, stream, filter, after, most))
+
+    async def remove(self, stream: str, sequence: int) -> bool:
+        """Remove a message. Tried again, it may say that it was not there."""
+        return await self._ask(partial(self._broker.remove, stream, sequence))
+
+    async def place(self, stream: str, name: str) -> Place | None:
+        """Return where a durable consumer is."""
+        return await self._ask(partial(self._broker.place, stream, name))
+
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check the subjects of the one there."""
-        await self._ask(partial(self._broker.ensure_stream, name, subjects))
+        await self._ask(partial(self._broker.ensure_stream, name, subjects, last_only_for=last_only_for))
 
     async def holding(self, stream: str) -> Holding | None:
         """Return how much a stream holds."""
         return await self._ask(partial(self._broker.holding, stream))
 
     async def consume(
-        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
+        self,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        *,
+        ack_wait: float,
+        max_in_flight: int,
+        max_bytes: int = 64 * 1024 * 1024,
+        ordered: bool = False,
+        after: int = 0,
     ) -> Consumer:
         """Create or find the durable consumer."""
         return await self._ask(
-            partial(self._broker.consume, stream, name, filters, ack_wait=ack_wait, max_in_flight=max_in_flight)
+            partial(
+                self._broker.consume,
+                stream,
+                name,
+                filters,
+                ack_wait=ack_wait,
+                max_in_flight=max_in_flight,
+                max_bytes=max_bytes,
+                ordered=ordered,
+                after=after,
+            )
         )
+
+    async def pause(self, stream: str, name: str, until: float) -> None:
+        """Pause a durable consumer until a moment."""
+        await self._ask(partial(self._broker.pause, stream, name, until))
 
     async def _ask(self, function: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -1,12 +1,13 @@
 """A broker in memory, for tests: same contract, one process, gone when it ends."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
-from carrick.messaging.contract import Consumer, Delivery, Holding, Message, Stored
+from carrick.messaging.contract import Consumer, Delivery, Holding, Message, Place, Record, Stored
 from carrick.messaging.subjects import matches
 
 __all__ = ["MemoryBroker"]
@@ -16,35 +17,92 @@ __all__ = ["MemoryBroker"]
 class _Stored:
     sequence: int
     message: Message
+    stored_at: float
+    expires: float
+    """By the clock's monotonic time."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**self.message.headers, "Nats-Msg-Id": self.message.id}
 
 
 @dataclass(slots=True)
 class _Stream:
+    name: str
     subjects: tuple[str, ...]
-    messages: list[_Stored] = field(default_factory=list)
+    clock: Clock
+    last_only_for: float | None = None
+    messages: dict[int, _Stored] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    """The last sequence of each subject."""
+    last_sequence: int = 0
     ids: set[str] = field(default_factory=set)
-    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: list[Callable[[], None]] = field(default_factory=list)
 
     def store(self, message: Message) -> None:
-        """Put a message at the end."""
+        """Put a message at the end, and in the place of the one before if only the last is kept."""
+        self.last_sequence += 1
         self.ids.add(message.id)
-        self.messages.append(_Stored(len(self.messages) + 1, message))
+        if self.last_only_for is not None:
+            self.messages.pop(self.ends.get(message.subject, 0), None)
+        expires = math.inf if self.last_only_for is None else self.clock.monotonic() + self.last_only_for
+        self.messages[self.last_sequence] = _Stored(self.last_sequence, message, self.clock.wall(), expires)
+        self.ends[message.subject] = self.last_sequence
 
-    def last(self, subject: str) -> int:
-        """Return the sequence of a subject's last message, or 0."""
-        return next((each.sequence for each in reversed(self.messages) if each.message.subject == subject), 0)
+    def remove(self, sequence: int) -> bool:
+        """Remove a message: the one before is its subject's last then."""
+        gone = self.messages.pop(sequence, None)
+        if gone is None:
+            return False
+        subject = gone.message.subject
+        if self.ends[subject] == sequence:
+            of_it = (each.sequence for each in reversed(self.messages.values()) if each.message.subject == subject)
+            self.ends[subject] = next(of_it, 0)
+        return True
+
+    def expire(self) -> None:
+        """Remove what is too old: messages are kept in the order of their age."""
+        if self.last_only_for is not None:
+            now = self.clock.monotonic()
+            while self.messages and (first := next(iter(self.messages.values()))).expires <= now:
+                self.remove(first.sequence)
+
+    def takes(self, subject: str) -> bool:
+        """Say whether it stores messages of a subject."""
+        return any(matches(subject, each) for each in self.subjects)
+
+    def notify(self) -> None:
+        """Wake who waits."""
+        for wake in tuple(self.changed):
+            wake()
 
 
 @dataclass(slots=True)
 class _Place:
-    """A durable consumer's place: what is out, until when, and what is settled."""
+    """A durable consumer's place: what it has looked at, what is out, until when, and what is to come again."""
 
     filters: tuple[str, ...]
     ack_wait: float
     max_in_flight: int
-    settled: set[int] = field(default_factory=set)
+    looked_to: int
+    """Everything up to this sequence was delivered, or does not match."""
     out: dict[int, float] = field(default_factory=dict)
+    """Sequence to when it is delivered again."""
     deliveries: dict[int, int] = field(default_factory=dict)
+    """How often what is not settled was delivered."""
+    delayed: dict[int, float] = field(default_factory=dict)
+    """What was handed back: sequence to when it is delivered again."""
+    paused_until: float = -math.inf
+
+    def wants(self, message: Message) -> bool:
+        """Say whether it gets a message."""
+        return any(matches(message.subject, each) for each in self.filters)
+
+    def settle(self, sequence: int) -> None:
+        """Settle for good."""
+        self.out.pop(sequence, None)
+        self.delayed.pop(sequence, None)
+        self.deliveries.pop(sequence, None)
 
 
 class MemoryBroker:
@@ -57,56 +115,103 @@ class MemoryBroker:
         self._clock = clock or SystemClock()
         self._streams: dict[str, _Stream] = {}
         self._places: dict[tuple[str, str], _Place] = {}
-        self.available = True
+        self._available = True
+
+    @property
+    def available(self) -> bool:
+        """Whether it answers."""
+        return self._available
+
+    @available.setter
+    def available(self, available: bool) -> None:
+        self._available = available
+        for stream in self._streams.values():
+            stream.notify()
 
     def messages(self, stream: str) -> list[Message]:
         """Return what a stream holds, oldest first."""
-        return [stored.message for stored in self._stream(stream).messages]
+        return [stored.message for stored in self._stream(stream).messages.values()]
 
     async def publish(self, message: Message) -> None:
         """Store the message unless its id is stored."""
         self._check()
         stream = self._stream(message.stream)
-        if not any(matches(message.subject, subject) for subject in stream.subjects):
+        if not stream.takes(message.subject):
             raise MessagingError(Code.UNAVAILABLE, f"no stream takes {message.subject}")
-        async with stream.arrived:
-            if message.id not in stream.ids:
-                stream.store(message)
-                stream.arrived.notify_all()
+        if message.id not in stream.ids:
+            stream.store(message)
+            stream.notify()
 
     async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
         """Store all messages, or none."""
         self._check()
         stream = self._stream(messages[0].stream)
         for message in messages:
-            if not any(matches(message.subject, subject) for subject in stream.subjects):
+            if not stream.takes(message.subject):
                 raise MessagingError(Code.NOT_FOUND, f"no stream takes {message.subject}")
         for subject in {message.subject for message in messages}:
-            if stream.last(subject) != expected[subject]:
-                raise MessagingError(Code.ABORTED, f"{subject} has gone on to {stream.last(subject)}")
+            if (last := stream.ends.get(subject, 0)) != expected[subject]:
+                raise MessagingError(Code.ABORTED, f"{subject} has gone on to {last}")
         if stream.ids & {message.id for message in messages}:
             raise MessagingError(Code.ABORTED, "an id is stored already")
-        async with stream.arrived:
-            for message in messages:
-                stream.store(message)
-            stream.arrived.notify_all()
-        return {message.subject: stream.last(message.subject) for message in messages}
+        for message in messages:
+            stream.store(message)
+        stream.notify()
+        return {message.subject: stream.ends[message.subject] for message in messages}
 
     async def last(self, stream: str, subject: str) -> int:
         """Return a subject's last sequence, or 0."""
         self._check()
-        return self._stream(stream).last(subject)
+        return self._stream(stream).ends.get(subject, 0)
 
     async def stored_after(self, stream: str, subject: str, sequence: int, most: int) -> Sequence[Stored]:
         """Return a subject's messages after a sequence."""
-        self._check()
-        found = [each for each in self._stream(stream).messages if each.message.subject == subject]
-        return [Stored(each.sequence, each.message.id) for each in found if each.sequence > sequence][:most]
+        found = await self.read(stream, subject, sequence, most)
+        return [Stored(each.sequence, each.headers["Nats-Msg-Id"]) for each in found]
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Return the last messages of the subjects."""
+        self._check()
+        found = self._stream(stream)
+        ends = sorted(end for subject, end in found.ends.items() if end and matches(subject, filter))
+        return [_record(found.messages[each]) for each in ends]
+
+    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Return messages after a sequence."""
+        self._check()
+        found: list[Record] = []
+        for stored in _after(self._stream(stream), after):
+            if len(found) >= most:
+                break
+            if matches(stored.message.subject, filter):
+                found.append(_record(stored))
+        return found
+
+    async def remove(self, stream: str, sequence: int) -> bool:
+        """Remove a message; its sequence stays empty."""
+        self._check()
+        return self._stream(stream).remove(sequence)
+
+    async def place(self, stream: str, name: str) -> Place | None:
+        """Return where a consumer is."""
+        self._check()
+        place = self._places.get((stream, name))
+        if place is None:
+            return None
+        found = self._stream(stream)
+        unsettled = [each for each in place.deliveries if each in found.messages]
+        return Place(
+            pending=sum(place.wants(each.message) for each in _after(found, place.looked_to)),
+            in_flight=len(unsettled),
+            redelivered=sum(place.deliveries[each] > 1 for each in unsettled),
+            settled_to=min(unsettled, default=place.looked_to + 1) - 1,
+            paused=place.paused_until > self._clock.wall(),
+        )
+
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check its subjects."""
         self._check()
-        stream = self._streams.setdefault(name, _Stream(tuple(subjects)))
+        stream = self._streams.setdefault(name, _Stream(name, tuple(subjects), self._clock, last_only_for))
         missing = set(subjects) - set(stream.subjects)
         if missing:
             raise MessagingError(Code.FAILED_PRECONDITION, f"stream {name} lacks the subjects {sorted(missing)}")
@@ -114,122 +219,223 @@ class MemoryBroker:
     async def holding(self, stream: str) -> Holding | None:
         """Count the messages."""
         self._check()
-        found = self._streams.get(stream)
-        return None if found is None else Holding(messages=len(found.messages))
+        if stream not in self._streams:
+            return None
+        found = self._stream(stream)
+        return Holding(
+            messages=len(found.messages),
+            max_age=found.last_only_for,
+            limited=found.last_only_for is not None,
+            removed=len(found.messages) < found.last_sequence,
+        )
 
     async def consume(
-        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
+        self,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        *,
+        ack_wait: float,
+        max_in_flight: int,
+        max_bytes: int = 64 * 1024 * 1024,
+        ordered: bool = False,
+        after: int = 0,
     ) -> Consumer:
         """Create or find the durable consumer."""
         self._check()
-        place = self._places.setdefault(
-            (stream, name), _Place(tuple(filters), ack_wait=ack_wait, max_in_flight=max_in_flight)
-        )
-        return _MemoryConsumer(self, name, stream, self._stream(stream), place, self._clock)
+        found = self._stream(stream)
+        place = self._places.setdefault((stream, name), _Place(tuple(filters), ack_wait, max_in_flight, after))
+        place.filters, place.ack_wait, place.max_in_flight = tuple(filters), ack_wait, max_in_flight
+        return _MemoryConsumer(self, name, found, place, self._clock, max_bytes, ordered=ordered)
+
+    async def pause(self, stream: str, name: str, until: float) -> None:
+        """Pause a consumer by the clock's wall time."""
+        self._check()
+        place = self._places.get((stream, name))
+        if place is None:
+            raise MessagingError(Code.NOT_FOUND, f"stream {stream} has no consumer {name}")
+        place.paused_until = until
+        self._stream(stream).notify()
 
     def _stream(self, name: str) -> _Stream:
         try:
-            return self._streams[name]
+            stream = self._streams[name]
         except KeyError:
             raise MessagingError(Code.UNAVAILABLE, f"there is no stream {name}") from None
+        stream.expire()
+        return stream
 
     def _check(self) -> None:
-        if not self.available:
+        if not self._available:
             raise MessagingError(Code.UNAVAILABLE, "the broker is away")
 
 
 class _MemoryConsumer:
+    """Takes what is next from its place; an ordered one all that is not settled and that it has not handed out."""
+
     def __init__(
-        self, broker: MemoryBroker, name: str, stream_name: str, stream: _Stream, place: _Place, clock: Clock
+        self,
+        broker: MemoryBroker,
+        name: str,
+        stream: _Stream,
+        place: _Place,
+        clock: Clock,
+        max_bytes: int,
+        *,
+        ordered: bool,
     ) -> None:
         self._broker = broker
         self._name = name
-        self._stream_name = stream_name
-        self._stream = stream
-        self._place = place
-        self._clock = clock
+        self.stream = stream
+        self.place = place
+        self.clock = clock
+        self._max_bytes = max_bytes
+        self._ordered = ordered
+        self._held: dict[int, _MemoryDelivery] = {}
+        self._news = asyncio.Event()
+        self._closed = False
+        stream.changed.append(self._news.set)
 
     async def fetch(self, most: int, timeout: float) -> Sequence[Delivery]:
-        self._broker._check()
-        try:
-            async with asyncio.timeout(timeout), self._stream.arrived:
-                while not (found := self._next(most)):
-                    await self._wait()
-        except TimeoutError:
-            return ()
-        return found
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            self.check()
+            self._news.clear()
+            if found := self._next(most):
+                return found
+            changes_in = self._changes_in()
+            timer = None if changes_in is None else self.clock.call_later(changes_in, self._news.set)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
+            except TimeoutError:
+                return ()
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     async def pending(self) -> int:
-        self._broker._check()
-        return sum(1 for _ in self._unsettled())
+        self.check()
+        place = await self._broker.place(self.stream.name, self._name)
+        return place.pending + place.in_flight if place is not None else 0
 
     async def close(self) -> None:
-        pass
+        if not self._closed:
+            self._closed = True
+            self.stream.changed.remove(self._news.set)
+            self._news.set()
 
-    def _next(self, most: int) -> list["_MemoryDelivery"]:
-        now = self._clock.monotonic()
-        place = self._place
-        for sequence in [sequence for sequence, until in place.out.items() if until <= now]:
-            del place.out[sequence]
-        found: list[_MemoryDelivery] = []
-        for stored in self._unsettled():
-            if len(found) >= most or len(place.out) >= place.max_in_flight:
+    def check(self) -> None:
+        """Raise when it can't be used."""
+        self._broker._check()
+        if self._closed:
+            raise MessagingError(Code.FAILED_PRECONDITION, f"consumer {self._name} was closed")
+
+    def forget(self, sequence: int) -> None:
+        """Hear that one of its deliveries is settled, or is to come again."""
+        self._held.pop(sequence, None)
+        self.stream.notify()
+
+    def _next(self, most: int) -> list[Delivery]:
+        self.stream.expire()
+        now, place, found = self.clock.monotonic(), self.place, list[Delivery]()
+        if place.paused_until > self.clock.wall():
+            return found
+        for sequence in [each for each in place.out if each not in self.stream.messages]:
+            place.settle(sequence)
+            self._held.pop(sequence, None)
+        in_flight = len(place.out) if self._ordered else sum(again > now for again in place.out.values())
+        size = sum(len(each.data) for each in self._held.values() if self._ordered or each.is_out(now))
+        for stored in self._candidates(now):
+            again = stored.sequence in place.out
+            if len(found) >= most or size >= self._max_bytes or (in_flight >= place.max_in_flight and not again):
                 break
-            if stored.sequence not in place.out:
-                place.out[stored.sequence] = now + place.ack_wait
-                place.deliveries[stored.sequence] = place.deliveries.get(stored.sequence, 0) + 1
-                found.append(_MemoryDelivery(self._broker, self._stream_name, self._stream, place, stored, self._clock))
+            found.append(self._deliver(stored, now))
+            in_flight, size = in_flight + (not again or not self._ordered), size + len(stored.message.data)
         return found
 
-    async def _wait(self) -> None:
-        """Wait for a message, a settlement, or the end of the first lease."""
-        now = self._clock.monotonic()
-        wait = min((until - now for until in self._place.out.values()), default=None)
-        try:
-            async with asyncio.timeout(wait):
-                await self._stream.arrived.wait()
-        except TimeoutError:
-            pass
+    def _candidates(self, now: float) -> Iterator[_Stored]:
+        """Yield what was delivered and comes again, or comes here too, then what was never delivered."""
+        place = self.place
+        if self._ordered:
+            again = [each for each in place.out if each not in self._held and place.delayed.get(each, now) <= now]
+        else:
+            again = [each for each, until in place.out.items() if until <= now]
+        for sequence in sorted(again):
+            yield self.stream.messages[sequence]
+        for stored in _after(self.stream, place.looked_to):
+            if place.wants(stored.message):
+                yield stored
+            else:
+                place.looked_to = stored.sequence
 
-    def _unsettled(self) -> list[_Stored]:
-        return [
-            stored
-            for stored in self._stream.messages
-            if stored.sequence not in self._place.settled
-            and any(matches(stored.message.subject, each) for each in self._place.filters)
-        ]
+    def _deliver(self, stored: _Stored, now: float) -> "_MemoryDelivery":
+        place, sequence = self.place, stored.sequence
+        place.looked_to = max(place.looked_to, sequence)
+        place.out[sequence] = now + place.ack_wait
+        place.delayed.pop(sequence, None)
+        place.deliveries[sequence] = place.deliveries.get(sequence, 0) + 1
+        self._held[sequence] = delivery = _MemoryDelivery(self, stored)
+        return delivery
+
+    def _changes_in(self) -> float | None:
+        """Return the seconds after which something comes again, by the clock."""
+        now = self.clock.monotonic()
+        times = [until for until in (*self.place.out.values(), *self.place.delayed.values()) if until > now]
+        if (pause := self.place.paused_until - self.clock.wall()) > 0:
+            times.append(now + pause)
+        return min(times) - now if times else None
 
 
 class _MemoryDelivery:
-    def __init__(
-        self, broker: MemoryBroker, stream_name: str, stream: _Stream, place: _Place, stored: _Stored, clock: Clock
-    ) -> None:
-        self._broker = broker
-        self._place = place
-        self._clock = clock
-        self._stored_in = stream
-        self.stream = stream_name
+    def __init__(self, consumer: _MemoryConsumer, stored: _Stored) -> None:
+        self._consumer = consumer
+        self._place = consumer.place
+        self.stream = consumer.stream.name
         self.subject = stored.message.subject
         self.data = stored.message.data
-        self.headers: Mapping[str, str] = {**stored.message.headers, "Nats-Msg-Id": stored.message.id}
+        self.headers: Mapping[str, str] = stored.headers
         self.sequence = stored.sequence
-        self.deliveries = place.deliveries[stored.sequence]
+        self.deliveries = consumer.place.deliveries[stored.sequence]
+        self.stored_at = stored.stored_at
+
+    def is_out(self, now: float) -> bool:
+        """Say whether it is neither settled nor to be delivered again."""
+        return self._place.out.get(self.sequence, -math.inf) > now
 
     async def ack(self) -> None:
-        self._broker._check()
-        self._place.settled.add(self.sequence)
-        await self._give_up()
+        self._consumer._broker._check()
+        self._place.settle(self.sequence)
+        self._consumer.forget(self.sequence)
 
-    async def nak(self) -> None:
-        self._broker._check()
-        await self._give_up()
+    async def nak(self, delay: float = 0.0) -> None:
+        self._consumer._broker._check()
+        if self.sequence in self._place.out:
+            again = self._consumer.clock.monotonic() + delay
+            self._place.out[self.sequence] = self._place.delayed[self.sequence] = again
+        self._consumer.forget(self.sequence)
 
     async def in_progress(self) -> None:
-        self._broker._check()
+        self._consumer._broker._check()
         if self.sequence in self._place.out:
-            self._place.out[self.sequence] = self._clock.monotonic() + self._place.ack_wait
+            self._place.out[self.sequence] = self._consumer.clock.monotonic() + self._place.ack_wait
 
-    async def _give_up(self) -> None:
-        self._place.out.pop(self.sequence, None)
-        async with self._stored_in.arrived:
-            self._stored_in.arrived.notify_all()
+
+def _after(stream: _Stream, sequence: int) -> Iterator[_Stored]:
+    """Yield what a stream holds after a sequence."""
+    first = next(iter(stream.messages), stream.last_sequence + 1)
+    for each in range(max(sequence + 1, first), stream.last_sequence + 1):
+        stored = stream.messages.get(each)
+        if stored is not None:
+            yield stored
+
+
+def _record(stored: _Stored) -> Record:
+    return Record(
+        subject=stored.message.subject,
+        sequence=stored.sequence,
+        data=stored.message.data,
+        headers=stored.headers,
+        stored_at=stored.stored_at,
+    )

@@ -9,24 +9,26 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header, StorageType, StreamConfig
+from nats.js.api import Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from carrick.errors import Code, ConfigurationError, MessagingError
-from carrick.messaging.contract import Consumer, Holding, Message, Stored
+from carrick.messaging.contract import Consumer, Holding, Message, Place, Record, Stored
 from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
+from carrick.messaging.nats.client import DirectClient
 from carrick.messaging.nats.consumer import NatsConsumer
 from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
+from carrick.messaging.nats.durable import Durable, pause, place
 from carrick.messaging.nats.faults import size_of, vendor_errors
-from carrick.messaging.nats.reading import holding, stored_after
+from carrick.messaging.nats.link import Link
+from carrick.messaging.nats.reading import holding, latest, read, remove, stored_after
 from carrick.messaging.nats.wire import abandon, check_nats_py, forget
 from carrick.messaging.subjects import matches
 
@@ -69,7 +71,7 @@ class NatsBroker:
         self._replicas = replicas
         self._monitoring_url = monitoring_url
         self._judged: set[str] = set()
-        self._client: Client | None = None
+        self._link = Link()
         self._last_complaint = -_LOG_EVERY
         self._reopening: asyncio.Task[None] | None = None
         self._batching: dict[str, bool] = {}
@@ -77,7 +79,7 @@ class NatsBroker:
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
-        client = Client()
+        client = DirectClient()
         try:
             async with asyncio.timeout(self._startup_timeout):
                 await client.connect(
@@ -100,15 +102,19 @@ class NatsBroker:
                 Code.UNAVAILABLE, f"no NATS server at {self._address} within {self._startup_timeout:g} s"
             ) from error
         self._client = client
+        self._link.changed()
 
     async def close(self) -> None:
         """Send what was acknowledged, then disconnect."""
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.wait((self._reopening,))
-        client, self._client = self._client, None
+        client = self._client
         if client is None:
             return
+        if client.is_connected:
+            await self._link.flush()
+        self._client = None
         if client.is_connected:
             try:
                 await client.flush(timeout=1)
@@ -193,7 +199,7 @@ class NatsBroker:
                     Code.NOT_FOUND, f"{message.subject} is none of the subjects of stream {stream}: {config.subjects}"
                 )
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream on file storage, or check the subjects of the one there."""
         jetstream = self._jetstream()
         with vendor_errors(f"stream {name}"):
@@ -208,10 +214,12 @@ class NatsBroker:
                     duplicate_window=_DUPLICATE_WINDOW,
                     allow_direct=True,
                     allow_atomic=True,
+                    **({} if last_only_for is None else _last_only(last_only_for)),
                 )
                 config = (await jetstream.add_stream(config)).config
         self._note_batching(config)
-        await self._judge(config)
+        if last_only_for is None:
+            await self._judge(config)
         missing = set(subjects) - set(config.subjects or ())
         if missing:
             raise MessagingError(
@@ -229,26 +237,61 @@ class NatsBroker:
             for complaint in complaints(config, replicas=self._replicas, window=_DUPLICATE_WINDOW, synced=synced):
                 _logger.warning("stream %s: %s", name, complaint)
 
-    async def consume(
-        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
-    ) -> Consumer:
-        """Create or update the durable pull consumer, and bind to it."""
-        jetstream = self._jetstream()
+    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Ask whoever has a copy of the stream, or its leader where only that may be asked."""
+        client = self._connected()
+        with vendor_errors(f"last messages of {filter} in stream {stream}"):
+            return await latest(client, stream, filter, self._publish_timeout)
+
+    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+        """Ask the stream's leader, and read with a consumer in between."""
+        client = self._connected()
+        with vendor_errors(f"messages of {filter} in stream {stream} after {after}"):
+            return await read(client, stream, filter, after, most, self._publish_timeout)
+
+    async def remove(self, stream: str, sequence: int) -> bool:
+        """Ask the stream's leader."""
+        client = self._connected()
+        with vendor_errors(f"removal of message {sequence} of stream {stream}"):
+            return await remove(client, stream, sequence, self._publish_timeout)
+
+    async def place(self, stream: str, name: str) -> Place | None:
+        """Ask the consumer's leader."""
+        client = self._connected()
         with vendor_errors(f"consumer {name} of stream {stream}"):
-            await jetstream.add_consumer(
-                stream,
-                ConsumerConfig(
-                    durable_name=name,
-                    ack_policy=AckPolicy.EXPLICIT,
-                    deliver_policy=DeliverPolicy.ALL,
-                    ack_wait=ack_wait,
-                    max_deliver=-1,
-                    max_ack_pending=max_in_flight,
-                    filter_subjects=list(filters),
-                ),
-            )
-            subscription = await jetstream.pull_subscribe_bind(consumer=name, stream=stream)
-        return NatsConsumer(stream, name, jetstream, subscription)
+            return await place(client, stream, name, self._publish_timeout)
+
+    async def consume(
+        self,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        *,
+        ack_wait: float,
+        max_in_flight: int,
+        max_bytes: int = 64 * 1024 * 1024,
+        ordered: bool = False,
+        after: int = 0,
+    ) -> Consumer:
+        """Create the durable pull consumer, or change what differs of the one there, and bind to it."""
+        self._connected()
+        durable = Durable(
+            stream=stream,
+            name=name,
+            filters=tuple(filters),
+            ack_wait=ack_wait,
+            max_in_flight=max_in_flight,
+            timeout=self._publish_timeout,
+        )
+        consumer = NatsConsumer(self._link, durable, max_bytes=max_bytes, ordered=ordered, after=after)
+        await consumer.open()
+        return consumer
+
+    async def pause(self, stream: str, name: str, until: float) -> None:
+        """Ask for it, of a server of 2.11 or newer."""
+        client = self._connected()
+        with vendor_errors(f"pause of consumer {name} of stream {stream}"):
+            await pause(client, stream, name, until, self._publish_timeout)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -259,7 +302,15 @@ class NatsBroker:
     ) -> None:
         await self.close()
 
-    def _connected(self) -> Client:
+    @property
+    def _client(self) -> DirectClient | None:
+        return self._link.client
+
+    @_client.setter
+    def _client(self, client: DirectClient | None) -> None:
+        self._link.client = client
+
+    def _connected(self) -> DirectClient:
         if self._client is None:
             raise MessagingError(Code.FAILED_PRECONDITION, "the broker is not open: async with broker: ...")
         return self._client
@@ -280,6 +331,7 @@ class NatsBroker:
     async def _disconnected(self) -> None:
         if self._client is not None:  # not by our own close
             forget(self._client)
+            self._link.changed()
             _logger.warning("NATS at %s is gone", self._address)
 
     async def _closed(self) -> None:
@@ -298,7 +350,17 @@ class NatsBroker:
 
     async def _reconnected(self) -> None:
         self._batching.clear()  # it may be another server, of another version
+        self._link.changed()
         _logger.warning("NATS at %s is back", self._address)
+
+
+def _last_only(seconds: float) -> dict[str, Any]:
+    """Return what keeps the last message of each subject only; ids need not be remembered for longer than those."""
+    return {
+        "max_msgs_per_subject": 1,
+        "max_age": seconds,
+        "duplicate_window": min(_DUPLICATE_WINDOW, seconds),
+    }
 
 
 def _address(url: str) -> str:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.errors import (
     BadHeaderError,
     BadSubjectError,
@@ -22,10 +23,11 @@ from nats.errors import (
 
 from carrick.errors import ConfigurationError
 
-__all__ = ["abandon", "check_nats_py", "forget", "publication", "send"]
+__all__ = ["abandon", "check_nats_py", "forget", "is_sendable", "publication", "send"]
 
-_PRIVATE = ("_send_command", "_flush_pending")
+_PRIVATE = ("_send_command", "_flush_pending", "_process_msg", "_error_cb")
 _BUFFER = ("_pending", "_pending_data_size", "_transport")
+_PARSED = ["self", "sid", "subject", "reply", "data", "headers"]
 _MOST_UNSENT = 32 * 1024 * 1024  # a few batches: each try to a server that stands still adds one
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # a token of RFC 9110
@@ -34,8 +36,13 @@ _NEWLINES = str.maketrans({"\r": " ", "\n": " "})
 
 def check_nats_py() -> None:
     """Raise ``ConfigurationError`` when the installed nats-py lacks something private to it that is used here."""
-    missing = [name for name in _PRIVATE if not iscoroutinefunction(getattr(Client, name, None))]
-    missing += [name for name in _BUFFER if not hasattr(Client(), name)]
+    client = Client()
+    missing = [name for name in _PRIVATE if not iscoroutinefunction(getattr(client, name, None))]
+    missing += [name for name in _BUFFER if not hasattr(client, name)]
+    if "_process_msg" not in missing and list(signature(Client._process_msg).parameters) != _PARSED:
+        missing.append("_process_msg(sid, subject, reply, data, headers)")
+    if not hasattr(Subscription(client), "_id"):
+        missing.append("subscribe()._id")
     if missing:
         raise ConfigurationError(
             f"nats-py {version('nats-py')} has no Client.{', Client.'.join(missing)}, which Carrick calls: "
@@ -64,11 +71,16 @@ def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit:
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (_sendable(subject), len(block), size, block, data)
 
 
+def is_sendable(client: Client) -> bool:
+    """Say whether it is connected to a server that reads."""
+    return client.is_connected and client.pending_data_size <= _MOST_UNSENT
+
+
 async def send(client: Client, publications: Sequence[bytes]) -> None:
     """Send publications in their order. Raises nats-py's errors when it is not connected, or nobody reads any more."""
     if client.is_closed:
         raise ConnectionClosedError
-    if not client.is_connected or client.pending_data_size > _MOST_UNSENT:
+    if not is_sendable(client):
         raise OutboundBufferLimitError
     await client._send_command(b"".join(publications))
     await client._flush_pending()
