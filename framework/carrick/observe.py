@@ -235,7 +235,7 @@ class StreamBehind(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionsChanged(Observation):
-    """A relay or a consumer holds other partitions: it has taken some, given some back, or was too late to keep them."""
+    """A relay or a consumer holds other partitions: it took some, gave some back, or was too late to keep them."""
 
     held: int
     taken: int

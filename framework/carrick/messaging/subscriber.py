@@ -158,11 +158,7 @@ class Subscriber:
 
     async def pending(self) -> int:
         """Count the events that are not settled yet, by whichever process; dead letters that hold their key are."""
-        found = 0
-        for partition in self._places():
-            consumer = await self._consume(partition)
-            found += await consumer.pending()
-            await consumer.close()
+        found = sum([await self._unsettled(partition) for partition in self._places()])
         if self._parking is not None:
             found += await self._parking.waiting(self.name, self._stream)
         return found
@@ -202,6 +198,17 @@ class Subscriber:
         shared = [SHARED] if any(spec.unordered for spec in specs) else []
         return shared + (list(range(PARTITIONS)) if any(not spec.unordered for spec in specs) else [])
 
+    def _place(self, partition: int) -> str:
+        """Return the name of a partition's place in the stream."""
+        return self.name if partition == SHARED else f"{self.name}-p{partition:02d}"
+
+    async def _unsettled(self, partition: int) -> int:
+        place = await self._broker.place(self._stream, self._place(partition))
+        if place is None:  # nobody was here yet
+            await (await self._consume(partition)).close()
+            place = await self._broker.place(self._stream, self._place(partition))
+        return 0 if place is None else place.pending + place.in_flight
+
     async def _consume(self, partition: int) -> Consumer:
         """Open a partition's place in the stream."""
         options, ordered = self._options, partition != SHARED
@@ -209,7 +216,7 @@ class Subscriber:
         await self._broker.ensure_stream(self._stream, [self._stream_subjects])
         return await self._broker.consume(
             self._stream,
-            f"{self.name}-p{partition:02d}" if ordered else self.name,
+            self._place(partition),
             [spec.subject_in(partition) if ordered else spec.consumer_filter for spec in specs],
             ack_wait=options.ack_wait,
             max_in_flight=options.max_in_flight,

@@ -404,7 +404,7 @@ class Workers:
         except StoreError as error:
             if error.code is Code.ABORTED:  # as above
                 self._leave(works)
-            return None
+                return None
             _logger.warning("%s: can't park events yet: %s", self._consumer, error)
             return _Rest(_STUMBLE, works)
         self.counts.parked += len(works)
