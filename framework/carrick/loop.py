@@ -25,7 +25,7 @@ class Loop:
 
     A step returns the seconds to rest before the next one; :meth:`wake` ends the rest. A step that raises is logged
     and tried again after 0.1 to 5 seconds: a loop never ends by itself. Stopping waits ``grace`` seconds for the step
-    under way, then cancels it.
+    under way, then cancels it; with a grace of 0 that is what is meant to happen.
     """
 
     def __init__(self, name: str, step: Callable[[], Awaitable[float]], *, grace: float = 10.0) -> None:
@@ -61,7 +61,8 @@ class Loop:
         self._wake.set()
         _, late = await asyncio.wait((task,), timeout=self._grace)
         if late:
-            _logger.warning("%s did not end within %g s and is cancelled", self._name, self._grace)
+            if self._grace:
+                _logger.warning("%s did not end within %g s and is cancelled", self._name, self._grace)
             task.cancel()
             await asyncio.wait((task,))
 

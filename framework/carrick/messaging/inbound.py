@@ -73,7 +73,11 @@ class ParkedDelivery:
 
 
 class UnreadableError(Exception):
-    """The message can't be handled, now or ever."""
+    """The message can't be handled, now or ever. ``key`` is that of its event, where it is known."""
+
+    def __init__(self, reason: str, key: str | None) -> None:
+        super().__init__(reason)
+        self.key = key
 
 
 class Skipped(Exception):  # noqa: N818  # nothing is wrong
@@ -121,9 +125,9 @@ class Inbound:
         try:
             event = spec.message.FromString(received.data)
         except DecodeError as error:
-            raise UnreadableError(f"the payload is no {spec.full_name}: {error}") from error
+            raise UnreadableError(f"the payload is no {spec.full_name}: {error}", envelope.key) from error
         key = spec.key_of(event) if envelope.key is None else envelope.key
-        return Parsed(event if upcaster is None else _upcast(upcaster, event), envelope, route, key)
+        return Parsed(event if upcaster is None else _upcast(upcaster, event, key), envelope, route, key)
 
     def _entry(self, envelope: Envelope, subject: str) -> tuple[EventSpec[Any], EventRoute[Any], Upcaster[Any] | None]:
         of_subject = self._subjects.get(subject.rpartition(".")[0])
@@ -132,14 +136,14 @@ class Inbound:
             return entry
         if of_subject is not None and of_subject[1].options.unknown_type is UnknownType.SKIP:
             raise Skipped
-        raise UnreadableError(f"{self._consumer} handles no events of type {envelope.type!r}")
+        raise UnreadableError(f"{self._consumer} handles no events of type {envelope.type!r}", envelope.key)
 
 
-def _upcast(upcaster: Upcaster[Any], event: ProtoMessage) -> ProtoMessage:
+def _upcast(upcaster: Upcaster[Any], event: ProtoMessage, key: str) -> ProtoMessage:
     try:
         made: ProtoMessage = upcaster.upcast(event)
     except Exception as error:
         raise UnreadableError(
-            f"the upcaster of {upcaster.spec.full_name} failed: {type(error).__name__}: {error}"
+            f"the upcaster of {upcaster.spec.full_name} failed: {type(error).__name__}: {error}", key
         ) from error
     return made

@@ -42,6 +42,8 @@ _logger = logging.getLogger("carrick.subscriber")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _RENEWALS = 3  # a lease is renewed so many times before it would end
 _UNBALANCED = 0.5  # seconds between looks at the leases while others have more than their share
+_AWAY = 0.25  # seconds until the broker is asked again after it failed
+_COMPLAIN_EVERY = 5.0
 _GROUPS = 2  # transactions of events that are applied together, at a time
 
 
@@ -143,6 +145,7 @@ class Subscriber:
             clock=self._clock,
         )
         self._readers: dict[int, _Reader] = {}
+        self._complain_at = 0.0
         self._sharing = Loop(f"subscriber {name}", self._share, grace=grace)
         self._polling = Loop(f"subscriber {name}, parked events", self._poll, grace=grace)
 
@@ -198,6 +201,16 @@ class Subscriber:
         shared = [SHARED] if any(spec.unordered for spec in specs) else []
         return shared + (list(range(PARTITIONS)) if any(not spec.unordered for spec in specs) else [])
 
+    async def _ensure_stream(self) -> None:
+        await self._broker.ensure_stream(self._stream, [self._stream_subjects])
+
+    def _away(self, error: MessagingError) -> None:
+        """Log now and then that the broker is away, for all partitions."""
+        now = self._clock.monotonic()
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAIN_EVERY
+            _logger.warning("%s can't read its events: %s", self.name, error)
+
     def _place(self, partition: int) -> str:
         """Return the name of a partition's place in the stream."""
         return self.name if partition == SHARED else f"{self.name}-p{partition:02d}"
@@ -205,6 +218,7 @@ class Subscriber:
     async def _unsettled(self, partition: int) -> int:
         place = await self._broker.place(self._stream, self._place(partition))
         if place is None:  # nobody was here yet
+            await self._ensure_stream()
             await (await self._consume(partition)).close()
             place = await self._broker.place(self._stream, self._place(partition))
         return 0 if place is None else place.pending + place.in_flight
@@ -213,7 +227,6 @@ class Subscriber:
         """Open a partition's place in the stream."""
         options, ordered = self._options, partition != SHARED
         specs = [spec for spec in self._inbound.specs if spec.unordered != ordered]
-        await self._broker.ensure_stream(self._stream, [self._stream_subjects])
         return await self._broker.consume(
             self._stream,
             self._place(partition),
@@ -290,7 +303,8 @@ class _Reader:
         self._subscriber = subscriber
         self._partition = partition
         self._consumer: Consumer | None = None
-        self._loop = Loop(f"subscriber {subscriber.name}, partition {partition}", self._step, grace=1.0)
+        self._sure = False
+        self._loop = Loop(f"subscriber {subscriber.name}, partition {partition}", self._step, grace=0.0)
 
     async def start(self) -> None:
         await self._loop.start()
@@ -308,12 +322,21 @@ class _Reader:
     async def _step(self) -> float:
         subscriber, partition = self._subscriber, self._partition
         options, workers = subscriber._options, subscriber._workers
-        if self._consumer is None:
-            self._consumer = await subscriber._consume(partition)
         keys = workers.parked.get(partition)
         if keys is not None and keys.events >= options.max_parked:
             return options.fetch_wait / 4
-        for delivery in await self._consumer.fetch(options.max_in_flight, options.fetch_wait):
+        sure, self._sure = self._sure, False  # after a failure, look for the stream again
+        try:
+            if not sure:
+                await subscriber._ensure_stream()
+            if self._consumer is None:
+                self._consumer = await subscriber._consume(partition)
+            deliveries = await self._consumer.fetch(options.max_in_flight, options.fetch_wait)
+        except MessagingError as error:
+            subscriber._away(error)
+            return _AWAY
+        self._sure = True
+        for delivery in deliveries:
             await workers.take_in(delivery, partition)
         return 0.0
 

@@ -164,7 +164,8 @@ class Workers:
             self.counts.skipped += 1
             await self._keeping.ack(delivery)
         except UnreadableError as error:
-            self._lanes.put((partition, own), Unreadable(delivery, str(error)))
+            lane = own if partition == SHARED or error.key is None else error.key
+            self._lanes.put((partition, lane), Unreadable(delivery, str(error)))
         else:
             attempts, failures = self._failures.get(delivery.sequence, (0, 0)) if partition == SHARED else (0, 0)
             work = Work(delivery, parsed, attempts, failures)
