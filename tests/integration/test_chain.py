@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from carrick import outbox, store
 from carrick.context import Context, enter
 from carrick.messaging import Subscriber, SubscriberOptions
 from carrick.messaging.nats import NatsBroker
+from carrick.options import HandlingOptions
 from carrick.outbox import Outbox, Relay, RelayOptions
 from carrick.store import Inbox
 from carrick.store.sqlite import SqliteDatabase
@@ -19,9 +21,8 @@ from shop.orders.v1.orders_pb2 import OrderPlaced
 from tests.unit.testing.programs import until
 
 FAST_RELAY = RelayOptions(poll=0.05, backoff=0.05)
-FAST = SubscriberOptions(
-    max_attempts=3, initial_backoff=0.01, max_backoff=0.05, ack_wait=1.0, fetch_wait=0.2, timeout=5.0
-)
+FAST = SubscriberOptions(ack_wait=1.0, fetch_wait=0.2, lease=2.0)
+QUICK = HandlingOptions(max_attempts=3, initial_backoff=0.01, max_backoff=0.05, timeout=5.0)
 
 
 class Chain:
@@ -40,7 +41,8 @@ class Chain:
 
     def new_subscriber(self) -> Subscriber:
         """Make one more process's worth of subscriber."""
-        return Subscriber("stock", self.broker, [on_order_placed(self.handle)], inbox=Inbox(self.stock), options=FAST)
+        routes = [replace(on_order_placed(self.handle), handling=QUICK)]
+        return Subscriber("stock", self.broker, routes, inbox=Inbox(self.stock), options=FAST)
 
     async def handle(self, event: OrderPlaced, ctx: Context) -> None:
         """Have the effect, or fail as told."""
@@ -165,11 +167,12 @@ async def test_poison_ends_in_the_dead_letters_on_nats(chain: Chain) -> None:
 
 
 async def test_a_stop_hands_over_at_once(chain: Chain) -> None:
-    """An event that waits for its next attempt is taken by another subscriber without waiting for ``ack_wait``."""
-    patient = SubscriberOptions(initial_backoff=3600.0, max_backoff=3600.0, ack_wait=3600.0, fetch_wait=0.2)
+    """Events that wait in a subscriber are taken by another without waiting for ``ack_wait`` or for a lease."""
+    patient = SubscriberOptions(ack_wait=3600.0, lease=3600.0, fetch_wait=0.2)
     chain.failures = [KeyError("once")]
-    routes = [on_order_placed(chain.handle)]
-    first = Subscriber("stock", chain.broker, routes, inbox=Inbox(chain.stock), options=patient)
+    handling = HandlingOptions(initial_backoff=3600.0, max_backoff=3600.0)
+    routes = [replace(on_order_placed(chain.handle), handling=handling)]
+    first = Subscriber("stock", chain.broker, routes, inbox=None, options=patient)
     async with chain.relay:
         await chain.place("k", 0)
         async with first:
