@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
@@ -98,6 +98,13 @@ class _Place:
         """Say whether it gets a message."""
         return any(matches(message.subject, each) for each in self.filters)
 
+    def deliver(self, sequence: int, now: float) -> None:
+        """Note that a message is out, once more."""
+        self.looked_to = max(self.looked_to, sequence)
+        self.out[sequence] = now + self.ack_wait
+        self.delayed.pop(sequence, None)
+        self.deliveries[sequence] = self.deliveries.get(sequence, 0) + 1
+
     def settle(self, sequence: int) -> None:
         """Settle for good."""
         self.out.pop(sequence, None)
@@ -127,6 +134,17 @@ class MemoryBroker:
         self._available = available
         for stream in self._streams.values():
             stream.notify()
+
+    def delete_stream(self, name: str) -> None:
+        """Delete a stream with its consumers, as somebody might by hand."""
+        stream = self._streams.pop(name)
+        for key in [key for key in self._places if key[0] == name]:
+            del self._places[key]
+        stream.notify()
+
+    def delete_consumer(self, stream: str, name: str) -> None:
+        """Delete a durable consumer, as somebody might by hand: who has it open makes it anew."""
+        del self._places[stream, name]
 
     def messages(self, stream: str) -> list[Message]:
         """Return what a stream holds, oldest first."""
@@ -244,9 +262,10 @@ class MemoryBroker:
         """Create or find the durable consumer."""
         self._check()
         found = self._stream(stream)
-        place = self._places.setdefault((stream, name), _Place(tuple(filters), ack_wait, max_in_flight, after))
-        place.filters, place.ack_wait, place.max_in_flight = tuple(filters), ack_wait, max_in_flight
-        return _MemoryConsumer(self, name, found, place, self._clock, max_bytes, ordered=ordered)
+        wanted = _Place(tuple(filters), ack_wait, max_in_flight, after)
+        place = self._places.setdefault((stream, name), wanted)
+        place.filters, place.ack_wait, place.max_in_flight = wanted.filters, ack_wait, max_in_flight
+        return _MemoryConsumer(self, name, found, replace(wanted), self._clock, max_bytes, ordered=ordered)
 
     async def pause(self, stream: str, name: str, until: float) -> None:
         """Pause a consumer by the clock's wall time."""
@@ -278,7 +297,7 @@ class _MemoryConsumer:
         broker: MemoryBroker,
         name: str,
         stream: _Stream,
-        place: _Place,
+        wanted: _Place,
         clock: Clock,
         max_bytes: int,
         *,
@@ -287,11 +306,13 @@ class _MemoryConsumer:
         self._broker = broker
         self._name = name
         self.stream = stream
-        self.place = place
+        self._wanted = wanted
+        """What its place is made as when somebody has deleted it."""
         self.clock = clock
         self._max_bytes = max_bytes
         self._ordered = ordered
         self._held: dict[int, _MemoryDelivery] = {}
+        self._high = 0
         self._news = asyncio.Event()
         self._closed = False
         stream.changed.append(self._news.set)
@@ -323,18 +344,39 @@ class _MemoryConsumer:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.stream.changed.remove(self._news.set)
+            if self._news.set in self.stream.changed:
+                self.stream.changed.remove(self._news.set)
             self._news.set()
 
     def check(self) -> None:
-        """Raise when it can't be used."""
+        """Raise when it can't be used; go on to a stream that was made anew."""
         self._broker._check()
         if self._closed:
             raise MessagingError(Code.FAILED_PRECONDITION, f"consumer {self._name} was closed")
+        stream = self._broker._stream(self.stream.name)
+        if stream is not self.stream:
+            self.stream = stream
+            stream.changed.append(self._news.set)
+            self._held, self._high, self._wanted.looked_to = {}, 0, 0
 
-    def forget(self, sequence: int) -> None:
+    @property
+    def place(self) -> _Place:
+        """The place of its name, made anew when it is gone."""
+        places, key = self._broker._places, (self.stream.name, self._name)
+        if key not in places:
+            begin = min(self._held, default=self._high + 1) - 1 if self._ordered and self._high else None
+            places[key] = _Place(
+                self._wanted.filters,
+                self._wanted.ack_wait,
+                self._wanted.max_in_flight,
+                self._wanted.looked_to if begin is None else begin,
+            )
+        return places[key]
+
+    def forget(self, delivery: "_MemoryDelivery") -> None:
         """Hear that one of its deliveries is settled, or is to come again."""
-        self._held.pop(sequence, None)
+        if self._held.get(delivery.sequence) is delivery:
+            del self._held[delivery.sequence]
         self.stream.notify()
 
     def _next(self, most: int) -> list[Delivery]:
@@ -365,18 +407,18 @@ class _MemoryConsumer:
         for sequence in sorted(again):
             yield self.stream.messages[sequence]
         for stored in _after(self.stream, place.looked_to):
-            if place.wants(stored.message):
+            known = self._ordered and stored.sequence <= self._high
+            if place.wants(stored.message) and not known:
                 yield stored
             else:
                 place.looked_to = stored.sequence
+            if known and stored.sequence in self._held:
+                place.deliver(stored.sequence, now)
 
     def _deliver(self, stored: _Stored, now: float) -> "_MemoryDelivery":
-        place, sequence = self.place, stored.sequence
-        place.looked_to = max(place.looked_to, sequence)
-        place.out[sequence] = now + place.ack_wait
-        place.delayed.pop(sequence, None)
-        place.deliveries[sequence] = place.deliveries.get(sequence, 0) + 1
-        self._held[sequence] = delivery = _MemoryDelivery(self, stored)
+        self.place.deliver(stored.sequence, now)
+        self._high = max(self._high, stored.sequence)
+        self._held[stored.sequence] = delivery = _MemoryDelivery(self, stored)
         return delivery
 
     def _changes_in(self) -> float | None:
@@ -391,7 +433,7 @@ class _MemoryConsumer:
 class _MemoryDelivery:
     def __init__(self, consumer: _MemoryConsumer, stored: _Stored) -> None:
         self._consumer = consumer
-        self._place = consumer.place
+        self._stored_in = consumer.stream
         self.stream = consumer.stream.name
         self.subject = stored.message.subject
         self.data = stored.message.data
@@ -402,24 +444,28 @@ class _MemoryDelivery:
 
     def is_out(self, now: float) -> bool:
         """Say whether it is neither settled nor to be delivered again."""
-        return self._place.out.get(self.sequence, -math.inf) > now
+        return self._consumer.place.out.get(self.sequence, -math.inf) > now
 
     async def ack(self) -> None:
-        self._consumer._broker._check()
-        self._place.settle(self.sequence)
-        self._consumer.forget(self.sequence)
+        if (place := self._place()) is not None:
+            place.settle(self.sequence)
+            self._consumer.forget(self)
 
     async def nak(self, delay: float = 0.0) -> None:
-        self._consumer._broker._check()
-        if self.sequence in self._place.out:
-            again = self._consumer.clock.monotonic() + delay
-            self._place.out[self.sequence] = self._place.delayed[self.sequence] = again
-        self._consumer.forget(self.sequence)
+        if (place := self._place()) is not None:
+            if self.sequence in place.out:
+                again = self._consumer.clock.monotonic() + delay
+                place.out[self.sequence] = place.delayed[self.sequence] = again
+            self._consumer.forget(self)
 
     async def in_progress(self) -> None:
+        if (place := self._place()) is not None and self.sequence in place.out:
+            place.out[self.sequence] = self._consumer.clock.monotonic() + place.ack_wait
+
+    def _place(self) -> _Place | None:
+        """Return where it is to be settled: nowhere when its stream is gone."""
         self._consumer._broker._check()
-        if self.sequence in self._place.out:
-            self._place.out[self.sequence] = self._consumer.clock.monotonic() + self._place.ack_wait
+        return self._consumer.place if self._consumer.stream is self._stored_in else None
 
 
 def _after(stream: _Stream, sequence: int) -> Iterator[_Stored]:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -28,15 +29,13 @@ class _Away(MemoryBroker):
         self._ask()
         await super().publish(message)
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         self._ask()
-        await super().ensure_stream(name, subjects)
+        await super().ensure_stream(name, subjects, last_only_for=last_only_for)
 
-    async def consume(
-        self, stream: str, name: str, filters: Sequence[str], *, ack_wait: float, max_in_flight: int
-    ) -> Consumer:
+    async def consume(self, stream: str, name: str, filters: Sequence[str], **options: Any) -> Consumer:
         self._ask()
-        return await super().consume(stream, name, filters, ack_wait=ack_wait, max_in_flight=max_in_flight)
+        return await super().consume(stream, name, filters, **options)
 
 
 class _Guarded:

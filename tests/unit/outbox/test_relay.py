@@ -52,11 +52,11 @@ class Flaky(MemoryBroker):
         for stream in self._streams.values():
             stream.ids.clear()
 
-    async def ensure_stream(self, name: str, subjects: Sequence[str]) -> None:
+    async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Refuse a stream, or create it."""
         if name in self.refused_streams:
             raise MessagingError(Code.FAILED_PRECONDITION, f"stream {name} is not as it should be")
-        await super().ensure_stream(name, subjects)
+        await super().ensure_stream(name, subjects, last_only_for=last_only_for)
 
     async def append(self, messages: Sequence[Message], expected: Mapping[str, int]) -> Mapping[str, int]:
         """Store, then acknowledge, if told so."""

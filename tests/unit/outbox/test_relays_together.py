@@ -245,7 +245,9 @@ async def test_a_stream_that_lost_messages_goes_on(database: AnyDatabase) -> Non
         await _write(database, "k0")
         while await relay._publish_next():
             pass
-    del broker._streams["ORDERS"].messages[1:]
+    stream = broker._streams["ORDERS"]
+    for sequence in list(stream.messages)[1:]:
+        stream.remove(sequence)
     await _write(database, "k0")
     while await relay._publish_next():
         pass

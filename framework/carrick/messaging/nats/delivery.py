@@ -1,6 +1,7 @@
 """A message on its way to a consumer, and what JetStream says of it in the subject that one replies to."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 __all__ = ["NatsDelivery", "Settling", "headers_of", "place_of"]
@@ -27,10 +28,16 @@ def headers_of(block: bytes | None) -> dict[str, str]:
     if block is not None:
         for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
             name, colon, value = line.partition(":")
-            name = name.strip()
-            if colon and name.isascii() and len(name.split()) == 1:
-                found[name] = value.strip()
+            if colon and (named := _named(name)):
+                found[named] = value.strip()
     return found
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str) -> str:
+    """Return the name of a header, or nothing when it is none."""
+    name = name.strip()
+    return name if name.isascii() and len(name.split()) == 1 else ""
 
 
 class Settling(Protocol):
