@@ -211,10 +211,9 @@ class NatsBroker:
                     subjects=list(subjects),
                     storage=StorageType.FILE,
                     num_replicas=self._replicas,
-                    duplicate_window=_DUPLICATE_WINDOW,
                     allow_direct=True,
                     allow_atomic=True,
-                    **({} if last_only_for is None else _last_only(last_only_for)),
+                    **_keeping(last_only_for),
                 )
                 config = (await jetstream.add_stream(config)).config
         self._note_batching(config)
@@ -354,12 +353,14 @@ class NatsBroker:
         _logger.warning("NATS at %s is back", self._address)
 
 
-def _last_only(seconds: float) -> dict[str, Any]:
-    """Return what keeps the last message of each subject only; ids need not be remembered for longer than those."""
+def _keeping(last_only_for: float | None) -> dict[str, Any]:
+    """Return what a stream keeps: everything, or the last message of each subject; ids never longer than those."""
+    if last_only_for is None:
+        return {"duplicate_window": _DUPLICATE_WINDOW}
     return {
         "max_msgs_per_subject": 1,
-        "max_age": seconds,
-        "duplicate_window": min(_DUPLICATE_WINDOW, seconds),
+        "max_age": last_only_for,
+        "duplicate_window": min(_DUPLICATE_WINDOW, last_only_for),
     }
 
 
