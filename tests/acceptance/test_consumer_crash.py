@@ -23,7 +23,7 @@ from shop.orders.v1.orders_pb2 import OrderPlaced
 from tests.unit.testing.programs import program
 
 EVENTS = 30
-OPTIONS = SubscriberOptions(ack_wait=0.5, fetch_wait=0.2)
+OPTIONS = SubscriberOptions(ack_wait=0.5, fetch_wait=0.2, lease=1.0)
 ME = "tests.acceptance.test_consumer_crash"
 
 

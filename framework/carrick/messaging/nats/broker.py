@@ -121,6 +121,7 @@ class NatsBroker:
             except (TimeoutError, NatsError) as error:
                 _logger.warning("the last acknowledgements may not have reached NATS: %r", error)
                 abandon(client)
+        forget(client)  # it would wait for what can't be sent any more
         await client.close()
 
     async def publish(self, message: Message) -> None:
