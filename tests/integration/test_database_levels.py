@@ -31,6 +31,8 @@ FRAMEWORK = (
     "carrick_schema",
     "carrick_idempotency",
     "carrick_inbox",
+    "carrick_partition",
+    "carrick_parked",
     "carrick_outbox",
     "carrick_outbox_lease",
     "carrick_outbox_relay",

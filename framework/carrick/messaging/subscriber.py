@@ -44,7 +44,7 @@ _RENEWALS = 3  # a lease is renewed so many times before it would end
 _UNBALANCED = 0.5  # seconds between looks at the leases while others have more than their share
 _AWAY = 0.25  # seconds until the broker is asked again after it failed
 _COMPLAIN_EVERY = 5.0
-_GROUPS = 2  # transactions of events that are applied together, at a time
+_GROUPS = 4  # transactions of events that are applied together, at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,14 @@ async def test_many_that_start_at_once_migrate_once(tmp_path: Path, postgres_url
             pass
 
     await asyncio.gather(*(start() for _ in range(10)))
-    assert await _tables(postgres_url, "shop") == {"a", "carrick_schema", "carrick_inbox", "carrick_idempotency"}
+    assert await _tables(postgres_url, "shop") == {
+        "a",
+        "carrick_schema",
+        "carrick_idempotency",
+        "carrick_inbox",
+        "carrick_parked",
+        "carrick_partition",
+    }
 
 
 async def test_a_long_migration_of_another_is_waited_for(

@@ -25,7 +25,7 @@ import pytest
 from carrick.testing.contracts.site import StoreDatabase, StoreSite
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("transactions", "idempotency", "inbox")))
-pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("migrations", "outbox")))
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("migrations", "outbox", "parking")))
 pytest.register_assert_rewrite(*(f"{__name__}.broker_{part}" for part in ("publishing", "reading", "consuming")))
 pytest.register_assert_rewrite(*(f"{__name__}.broker_{part}" for part in ("ordering", "outages", "site")))
 
@@ -42,6 +42,7 @@ from carrick.testing.contracts.idempotency import IdempotencyContract  # noqa: E
 from carrick.testing.contracts.inbox import InboxContract  # noqa: E402
 from carrick.testing.contracts.migrations import MigrationContract  # noqa: E402
 from carrick.testing.contracts.outbox import OutboxContract  # noqa: E402
+from carrick.testing.contracts.parking import ParkingContract  # noqa: E402
 from carrick.testing.contracts.transactions import TransactionContract  # noqa: E402
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "OrderingContract",
     "OutageContract",
     "OutboxContract",
+    "ParkingContract",
     "PublishingContract",
     "ReadingContract",
     "StoreContract",
@@ -63,5 +65,7 @@ __all__ = [
 ]
 
 
-class StoreContract(TransactionContract, MigrationContract, IdempotencyContract, InboxContract, OutboxContract):
+class StoreContract(
+    TransactionContract, MigrationContract, IdempotencyContract, InboxContract, ParkingContract, OutboxContract
+):
     """Everything that carrick needs of a database."""

@@ -107,3 +107,17 @@ class InboxContract(FrameworkTables):
         assert [number for number in range(6) if await inbox.holds("c", str(number))] == [0, 4, 5]
         assert [await inbox.purge(most=3) for _ in range(2)] == [1, 0]
         assert [number for number in range(6) if await inbox.holds("c", str(number))] == [4, 5]
+
+    async def test_many_are_received_at_once(self, inbox: Inbox, database: StoreDatabase) -> None:
+        """Those that had no effect before are told; what is rolled back was not received."""
+        await _handle(database, "2", "two")
+        async with database.transaction() as tx:
+            assert await inbox.receive(tx, "c", ["3", "1", "2", "é"]) == {"1", "3", "é"}
+            assert await inbox.receive(tx, "c", ["1"]) == frozenset()
+            assert await inbox.receive(tx, "d", ["1"]) == {"1"}
+        assert await inbox.holds("c", "1")
+        with pytest.raises(KeyError):
+            async with database.transaction() as tx:
+                assert await inbox.receive(tx, "c", ["4"]) == {"4"}
+                raise KeyError
+        assert not await inbox.holds("c", "4")
