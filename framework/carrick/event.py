@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from carrick.options import HandlingOptions
 
-__all__ = ["PARTITIONS", "EventSpec", "partition_of"]
+__all__ = ["PARTITIONS", "EventSpec", "partition_in", "partition_of"]
 
 Event = TypeVar("Event", bound=Message)
 
@@ -19,6 +19,15 @@ PARTITIONS = 16
 def partition_of(key: str) -> int:
     """Return the partition of a key, 0 to 15: the same in every process and version (BLAKE2b)."""
     return hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % PARTITIONS
+
+
+def partition_in(subject: str) -> int | None:
+    """Return the partition that a subject names, ``orders.placed.v1.p07``, or None."""
+    token = subject.rpartition(".")[2]
+    number = token[1:]
+    if token[:1] != "p" or not (number.isascii() and number.isdecimal()) or int(number) >= PARTITIONS:
+        return None
+    return int(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,11 +8,14 @@ from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Broker, Message
 from carrick.messaging.inbound import Received
 
-__all__ = ["DEAD_LETTER_STREAM", "DeadLetters", "stack_of"]
+__all__ = ["DEAD_LETTER_STREAM", "LETTER", "ROOT", "DeadLetters", "stack_of"]
 
 DEAD_LETTER_STREAM = "DEADLETTERS"
 
-_SUBJECT_ROOT = "deadletter"
+ROOT = "deadletter"
+LETTER = "Carrick-Letter"
+"""Of a message that was a dead letter and is sent again: its number among them."""
+
 _MAX_REASON = 1024
 _MAX_STACK = 8192
 _NO_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]").sub
@@ -30,17 +33,15 @@ class DeadLetters:
         self._broker = broker
         self._ready = False
 
-    async def put(
-        self, consumer: str, received: Received, reason: str, *, attempts: int = 0, stack: str = "", again: str = ""
-    ) -> None:
+    async def put(self, consumer: str, received: Received, reason: str, *, attempts: int = 0, stack: str = "") -> None:
         """Return once the dead letter is stored. Raises ``MessagingError``; the message must then not be settled.
 
-        Putting the same message twice within the stream's window for duplicates stores it once; ``again`` tells a
-        message that was sent again, and failed once more, from the first time.
+        Putting the same message twice within the stream's window for duplicates stores it once; but one that was sent
+        again, and could not be handled once more, is another dead letter.
         """
         ready, self._ready = self._ready, False  # after a failure, look for the stream again
         if not ready:
-            await self._broker.ensure_stream(DEAD_LETTER_STREAM, [f"{_SUBJECT_ROOT}.>"])
+            await self._broker.ensure_stream(DEAD_LETTER_STREAM, [f"{ROOT}.>"])
         kept = {
             _NO_TOKEN("_", name): value
             for name, value in received.headers.items()
@@ -59,8 +60,8 @@ class DeadLetters:
             ours["Carrick-Stack"] = stack
         message = Message(
             stream=DEAD_LETTER_STREAM,
-            subject=f"{_SUBJECT_ROOT}.{consumer}.{received.subject}",
-            id=":".join(filter(None, (consumer, received.stream, str(received.sequence), again))),
+            subject=f"{ROOT}.{consumer}.{received.subject}",
+            id=":".join((consumer, received.stream, str(received.sequence), received.headers.get(LETTER, ""))),
             data=received.data,
             headers={**kept, **ours},
         )

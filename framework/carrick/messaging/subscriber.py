@@ -30,6 +30,7 @@ from carrick.messaging.inbound import Inbound
 from carrick.messaging.keeping import Keeping
 from carrick.messaging.leases import Leases
 from carrick.messaging.parked_keys import ParkedKeys
+from carrick.messaging.redrive import REDRIVE_STREAM, REDRIVE_SUBJECTS, Redriven, redrive_filter
 from carrick.messaging.workers import SHARED, Workers
 from carrick.observe import Observer, PartitionsChanged, log
 from carrick.route import EventRoute
@@ -146,6 +147,8 @@ class Subscriber:
         )
         self._readers: dict[int, _Reader] = {}
         self._complain_at = 0.0
+        self._redriven: Consumer | None = None
+        self._redriving = Loop(f"subscriber {name}, dead letters that come again", self._redrive, grace=0.0)
         self._sharing = Loop(f"subscriber {name}", self._share, grace=grace)
         self._polling = Loop(f"subscriber {name}, parked events", self._poll, grace=grace)
 
@@ -171,16 +174,22 @@ class Subscriber:
         await self._keeping.start()
         await self._workers.start()
         await self._sharing.start()
+        await self._redriving.start()
         if self._parking is not None:
             await self._polling.start()
 
     async def stop(self) -> None:
         """Stop as the class says. Calling it again does nothing."""
         await self._sharing.stop()
+        await self._redriving.stop()
         await self._polling.stop()
         await asyncio.gather(*(reader.stop() for reader in self._readers.values()))
         await self._workers.stop(self._grace)
         await self._keeping.stop()
+        redriven, self._redriven = self._redriven, None
+        if redriven is not None:
+            with suppress(MessagingError):
+                await redriven.close()
         await asyncio.gather(*(self._close(partition) for partition in tuple(self._readers)))
         try:
             await self._leases.leave()
@@ -285,6 +294,25 @@ class Subscriber:
 
     async def _close(self, partition: int) -> None:
         await self._readers.pop(partition).close()
+
+    async def _redrive(self) -> float:
+        """Take in dead letters that are sent again."""
+        try:
+            if self._redriven is None:
+                await self._broker.ensure_stream(REDRIVE_STREAM, REDRIVE_SUBJECTS)
+                self._redriven = await self._broker.consume(
+                    REDRIVE_STREAM,
+                    self.name,
+                    [redrive_filter(self.name, self._stream)],
+                    ack_wait=self._options.ack_wait,
+                    max_in_flight=self._options.max_in_flight,
+                )
+            for delivery in await self._redriven.fetch(self._options.max_in_flight, self._options.fetch_wait):
+                await self._workers.take_again(Redriven(delivery, self._broker))
+        except MessagingError as error:
+            self._away(error)
+            return _AWAY
+        return 0.0
 
     async def _poll(self) -> float:
         """Look for parked events that other processes have made due."""

@@ -12,6 +12,7 @@ from carrick.cancellation import cancelled
 from carrick.clock import Clock, Timer
 from carrick.context import Context, detached, enter
 from carrick.errors import CarrickError, Code, MessagingError, StoreError
+from carrick.event import partition_in
 from carrick.messaging.contract import Delivery
 from carrick.messaging.deadletter import DeadLetters, stack_of
 from carrick.messaging.handling import Handling, UnrecordedError, Work
@@ -19,6 +20,7 @@ from carrick.messaging.inbound import Inbound, ParkedDelivery, Received, Skipped
 from carrick.messaging.keeping import Keeping
 from carrick.messaging.lanes import Lanes
 from carrick.messaging.parked_keys import ParkedKeys
+from carrick.messaging.redrive import AGAIN, DROP, Redriven
 from carrick.messaging.verdict import Again, GiveUp, reason_of, verdict
 from carrick.observe import EventDeadLettered, EventHandlingFailed, Observer
 from carrick.store.parking import Parked, Parking
@@ -170,6 +172,37 @@ class Workers:
             attempts, failures = self._failures.get(delivery.sequence, (0, 0)) if partition == SHARED else (0, 0)
             work = Work(delivery, parsed, attempts, failures)
             self._lanes.put((partition, own if partition == SHARED else parsed.key), work)
+
+    async def take_again(self, redriven: Redriven) -> None:
+        """Have a dead letter handled once more, or forget what waits for it."""
+        try:
+            parsed = self._inbound.parse(redriven)
+        except (UnreadableError, Skipped) as unreadable:
+            if redriven.action == DROP and isinstance(unreadable, UnreadableError):
+                await self._again_parked(redriven, unreadable.key)
+            else:
+                await self._put(None, redriven, str(unreadable), None)
+            await redriven.ack()
+            return
+        if self._parking is not None and not parsed.route.spec.unordered:
+            await self._again_parked(redriven, parsed.key, parsed.envelope.id)
+        elif redriven.action == AGAIN:
+            self._keeping.add(redriven)
+            self._lanes.put((SHARED, f"{redriven.stream}:{redriven.sequence}"), Work(redriven, parsed))
+            return
+        await redriven.ack()
+
+    async def _again_parked(self, redriven: Redriven, key: str | None, event_id: str = "") -> None:
+        """Note it in the database, where the owner of its partition finds it."""
+        partition = partition_in(redriven.subject)
+        if self._parking is None or key is None or partition is None:
+            return
+        event = _row(redriven, event_id, partition, key, due_in=0.0)
+        if redriven.action == DROP:
+            await self._parking.drop(self._consumer, redriven.stream, event)
+        else:
+            await self._parking.again(self._consumer, redriven.stream, event)
+        self.due(partition, key)
 
     def own(self, partition: int, keys: ParkedKeys) -> None:
         """Begin with a partition, of which some keys may be parked."""
@@ -394,10 +427,9 @@ class Workers:
         if keys is None or self._parking is None:  # another process has the partition now
             self._leave(works)
             return None
+        first: dict[str, Any] = {"due_in": due_in, "reason": reason, "held": held}
         rows = [
-            _row(work, partition, key, due_in=due_in, reason=reason, held=held)
-            if number == 0 and (reason or held)
-            else _row(work, partition, key)
+            _row(work.received, work.parsed.envelope.id, partition, key, work=work, **(first if number == 0 else {}))
             for number, work in enumerate(works)
         ]
         try:
@@ -478,20 +510,27 @@ def _goes_together(task: Task) -> bool:
 
 
 def _row(
-    work: Work, partition: int, key: str, *, due_in: float | None = None, reason: str = "", held: bool = False
+    received: Received,
+    event_id: str,
+    partition: int,
+    key: str,
+    *,
+    work: Work | None = None,
+    due_in: float | None = None,
+    reason: str = "",
+    held: bool = False,
 ) -> Parked:
-    received = work.received
     return Parked(
         partition=partition,
         key=key,
         sequence=received.sequence,
-        event_id=work.parsed.envelope.id,
+        event_id=event_id,
         subject=received.subject,
         headers=received.headers,
         data=received.data,
         stored_at=received.stored_at,
-        attempts=work.attempts,
-        failures=work.failures,
+        attempts=work.attempts if work else 0,
+        failures=work.failures if work else 0,
         due_in=due_in,
         reason=reason[:_MAX_REASON],
         held=held,

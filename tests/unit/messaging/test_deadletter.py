@@ -29,6 +29,7 @@ async def test_a_dead_letter_has_the_message_and_the_reason(memory_broker: Memor
         "Carrick-Sequence": "1",
         "Carrick-Subject": "orders.a.p00",
         "Carrick-Deliveries": "1",
+        "Carrick-Attempts": "0",
     }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from carrick.errors import Code, ConfigurationError, PermanentError, StoreError
 from carrick.event import EventSpec
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.cloudevents import Envelope, headers_for
+from carrick.messaging.redrive import Redrive
 from carrick.observe import EventDeadLettered, EventHandlingFailed, Observation
 from carrick.options import HandlingOptions, UnknownType
 from carrick.route import EventRoute, Upcaster
@@ -45,13 +46,15 @@ class Stand:
         self.fail: Callable[[OrderPlaced], Any] = lambda event: None
         self._number = 0
 
-    async def publish(self, key: str, *totals: int, spec: EventSpec[Any] = ORDER_PLACED, **headers: str) -> None:
+    async def publish(
+        self, key: str, *totals: int, spec: EventSpec[Any] = ORDER_PLACED, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Publish events of a key."""
         await self.broker.ensure_stream("ORDERS", ["orders.>"])
         for total in totals:
             self._number += 1
             name = f"{key}-{total}-{self._number}"
-            told = headers_for(spec, Envelope(id=name, key=key), time=0.0) | headers
+            told = headers_for(spec, Envelope(id=name, key=key), time=0.0) | dict(headers or {})
             data = OrderPlaced(order_id=key, total=total).SerializeToString()
             await self.broker.publish(
                 Message(stream="ORDERS", subject=spec.subject_of(key), id=name, data=data, headers=told)
@@ -89,6 +92,14 @@ class Stand:
         """Count the rows of parked events."""
         async with self.database.read() as tx:
             return int((await tx.execute("SELECT count(*) FROM carrick_parked")).scalar_one())
+
+    async def until_parked(self, count: int) -> None:
+        """Wait until there are so many rows of parked events."""
+
+        async def reached() -> bool:
+            return await self.parked() >= count
+
+        await until(reached)
 
     def dead(self) -> list[Message]:
         """Return the dead letters."""
@@ -157,8 +168,7 @@ async def test_a_failed_key_stops_no_other(stand: Stand) -> None:
     async with stand.subscriber() as subscriber:
         await until(lambda: subscriber.processed == 40)
         await stand.publish("bad", 4)
-        while await stand.parked() < 4:
-            await asyncio.sleep(0.01)
+        await stand.until_parked(4)
         places = [await stand.broker.place("ORDERS", f"stock-p{partition:02d}") for partition in range(16)]
         assert sum(place.pending + place.in_flight for place in places if place is not None) == 0
         assert await subscriber.pending() == 4
@@ -175,8 +185,7 @@ async def test_what_is_parked_survives_the_process(stand: Stand) -> None:
     patient = replace(QUICK, initial_backoff=0.2, max_backoff=0.2)
     async with stand.subscriber(handling=patient):
         await until(lambda: any(isinstance(each, EventHandlingFailed) for each in stand.seen))
-        while await stand.parked() < 2:
-            await asyncio.sleep(0.01)
+        await stand.until_parked(2)
     async with stand.subscriber(handling=patient) as subscriber:
         await settle(subscriber)
     assert stand.calls == [1, 1, 1, 2, 2, 2]
@@ -255,10 +264,10 @@ async def test_an_applied_event_that_fails_is_alone(stand: Stand) -> None:
 async def test_an_applied_event_that_comes_twice_is_applied_once(stand: Stand) -> None:
     """Twice in one transaction, or in two."""
     for name in ("one", "one", "two", "one"):
-        await stand.publish("k", 1, **{"ce-id": name})
+        await stand.publish("k", 1, headers={"ce-id": name})
     async with stand.subscriber(applies=True) as subscriber:
         await settle(subscriber)
-        await stand.publish("k", 1, **{"ce-id": "two"})
+        await stand.publish("k", 1, headers={"ce-id": "two"})
         await settle(subscriber)
         assert subscriber.processed == 5
     assert await stand.effects() == {"k": [1, 1]}
@@ -335,7 +344,7 @@ async def test_older_versions_are_cast_to_the_newest(stand: Stand) -> None:
 
 async def test_unknown_types_are_skipped_where_the_contract_says(stand: Stand) -> None:
     """They are settled without a word; otherwise they are dead letters."""
-    await stand.publish("k", 1, **{"ce-type": "shop.orders.v9.OrderPlaced"})
+    await stand.publish("k", 1, headers={"ce-type": "shop.orders.v9.OrderPlaced"})
     await stand.publish("k", 2)
     async with stand.subscriber(handling=replace(QUICK, unknown_type=UnknownType.SKIP)) as subscriber:
         await settle(subscriber)
@@ -371,8 +380,7 @@ async def test_too_many_parked_events_stop_their_partition(stand: Stand) -> None
     await stand.publish("k", *range(200))
     options = replace(OPTIONS, max_parked=20, max_in_flight=10)
     async with stand.subscriber(handling=patient, options=options) as subscriber:
-        while await stand.parked() < 20:
-            await asyncio.sleep(0.01)
+        await stand.until_parked(20)
         await asyncio.sleep(0.2)
         assert await stand.parked() <= 30
         assert await subscriber.pending() == 200
@@ -400,3 +408,86 @@ async def test_observations_tell_of_each_dead_letter(stand: Stand) -> None:
         await settle(subscriber)
     (told,) = [each for each in stand.seen if isinstance(each, EventDeadLettered)]
     assert (told.consumer, told.subject, told.sequence) == ("stock", ORDER_PLACED.subject_of("k"), 1)
+
+
+async def test_a_dead_letter_that_is_sent_again_is_handled(stand: Stand) -> None:
+    """Once the fault is mended it has its effect; it is no dead letter any more, and nothing says that it comes."""
+    stand.fail = lambda event: PermanentError("broken") if event.total == 1 else None
+    redrive = Redrive(stand.broker)
+    await stand.publish("k", 1, 2)
+    async with stand.subscriber() as subscriber:
+        await settle(subscriber)
+        stand.fail = lambda event: None
+        (letter,) = [each async for each in redrive.letters("stock")]
+        assert (letter.consumer, letter.stream, letter.sequence, letter.attempts) == ("stock", "ORDERS", 1, 1)
+        assert (letter.type, letter.key) == (ORDER_PLACED.full_name, "k")
+        await redrive.send_again(letter)
+        await until(lambda: stand.calls == [1, 2, 1])
+        await settle(subscriber)
+        await until(lambda: stand.broker.messages("REDRIVES") == [])
+    assert await stand.effects() == {"k": [2, 1]}
+    assert stand.dead() == []
+    assert await stand.parked() == 0
+
+
+@pytest.mark.parametrize("inbox", [True, False])
+async def test_one_that_fails_again_is_a_dead_letter_again(stand: Stand, *, inbox: bool) -> None:
+    """However soon: it is not taken for a repetition of the first."""
+
+    async def broken(event: OrderPlaced, ctx: Context) -> None:
+        raise PermanentError("still broken")
+
+    stand.handle = broken  # type: ignore[method-assign]
+    redrive = Redrive(stand.broker)
+    await stand.publish("k", 1)
+    async with stand.subscriber(inbox=inbox) as subscriber:
+        for number in range(1, 4):
+
+            async def dead(number: int = number) -> bool:
+                return await redrive.letter(number) is not None
+
+            await until(dead)
+            letter = await redrive.letter(number)
+            assert letter is not None
+            await redrive.send_again(letter)
+            assert await redrive.letter(number) is None
+        await until(lambda: len(stand.dead()) == 1)
+        await settle(subscriber)
+    assert stand.dead()[0].headers["Carrick-Letter"] == "3"
+
+
+async def test_held_events_go_on_when_their_dead_letter_is_sent_again_or_dropped(stand: Stand) -> None:
+    """Sent again it comes first; dropped it does not come at all; either way what waits behind it is handled."""
+    broken = True
+    stand.fail = lambda event: PermanentError("broken") if broken and event.total == 1 else None
+    redrive = Redrive(stand.broker)
+    for key in ("again", "drop"):
+        await stand.publish(key, 1, 2, 3)
+    async with stand.subscriber(handling=replace(QUICK, hold_key=True)) as subscriber:
+        await until(lambda: len(stand.dead()) == 2)
+        await settle(subscriber)
+        assert await stand.effects() == {}
+        broken = False
+        async for letter in redrive.letters():
+            await (redrive.send_again(letter) if letter.key == "again" else redrive.drop(letter))
+        await until(lambda: len(stand.calls) == 7)
+        await settle(subscriber)
+    assert await stand.effects() == {"again": [1, 2, 3], "drop": [2, 3]}
+    assert stand.dead() == []
+    assert await stand.parked() == 0
+
+
+async def test_an_event_without_an_order_is_sent_again_too(stand: Stand) -> None:
+    """It goes to whichever process takes it."""
+    stand.fail = lambda event: PermanentError("broken")
+    redrive = Redrive(stand.broker)
+    await stand.publish("k", 1, spec=LOOSE)
+    async with stand.subscriber(spec=LOOSE) as subscriber:
+        await until(lambda: len(stand.dead()) == 1)
+        stand.fail = lambda event: None
+        (letter,) = [each async for each in redrive.letters()]
+        await redrive.send_again(letter)
+        await until(lambda: stand.calls == [1, 1])
+        await settle(subscriber)
+    assert await stand.effects() == {"k": [1]}
+    assert stand.dead() == []

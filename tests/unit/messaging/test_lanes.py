@@ -6,6 +6,7 @@ import random
 import pytest
 
 from carrick.messaging.lanes import Lanes
+from tests.unit.testing.programs import until
 
 
 def _lanes() -> Lanes[str, str]:
@@ -125,9 +126,7 @@ async def test_every_work_is_handed_out_once_and_in_order(seed: int) -> None:
         lanes.put(lane, (lane, number, random_.random() < 0.5))
         if random_.random() < 0.1:
             await asyncio.sleep(0)
-    async with asyncio.timeout(20):
-        while len(lanes):
-            await asyncio.sleep(0.001)
+    await until(lambda: len(lanes) == 0)
     for worker in workers:
         worker.cancel()
     results = await asyncio.gather(*workers, return_exceptions=True)
