@@ -114,10 +114,13 @@ def test_generated_code_imports(tree: GeneratedTree) -> None:
 
 
 def test_generated_code_calls(tree: GeneratedTree) -> None:
-    """Every client calls every method of every servicer over real gRPC, and of the fakes."""
+    """Every client calls every method of every servicer, and of the fakes; every event gets to routes of both kinds."""
     services = [service for file in tree.request.proto_file for service in file.service]
     methods = sum(len(service.method) for service in services)
-    assert tree.check_calls() == f"{len(services)} services, {methods} methods, {methods * 5} calls\n"
+    events = sum(text.count(" = EventSpec(") for text in tree.files.values())
+    assert tree.check_calls() == (
+        f"{len(services)} services, {methods} methods, {methods * 5} calls, {events} events, {events * 2} handled\n"
+    )
 
 
 def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
