@@ -173,15 +173,16 @@ _ANY_HANDLING = _any(options_pb2.HandlingPolicy)
 @st.composite
 def spoiled(draw: Draw, policies: st.SearchStrategy[Policy]) -> Policy:
     """Draw a policy of which up to two fields or parts have been replaced by anything."""
-    policy = copy.deepcopy(draw(policies))
+    policy: Policy = copy.deepcopy(draw(policies))
+    message: Any = type(policy)
     for name in draw(st.lists(st.sampled_from([*policy.DESCRIPTOR.fields_by_name]), max_size=2)):
-        policy.ClearField(name)  # type: ignore[arg-type]  # one of its own
-        policy.MergeFrom(draw(_one_of(type(policy), name)))
+        policy.ClearField(name)
+        policy.MergeFrom(draw(_one_of(message, name)))
     return policy
 
 
 @cache
-def _one_of(message: type[Policy], name: str) -> st.SearchStrategy[Policy]:
+def _one_of(message: Any, name: str) -> st.SearchStrategy[Any]:
     """Draw a policy of one field, with whatever that can hold."""
     return st.builds(message, **{name: _any_value(message.DESCRIPTOR.fields_by_name[name])})
 
