@@ -190,6 +190,7 @@ with warnings.catch_warnings(record=True) as caught:
     old_carrick.OldClient(Mock())
     file_carrick.ForgottenClient(Mock())
     old_carrick.on_changed(Mock())
+    old_carrick.apply_changed(Mock())
 assert {each.filename for each in caught} == {"<string>"}, "the caller is blamed"
 print(*(f"{each.category.__name__}: {each.message}" for each in caught), sep="\\n")
 """
@@ -201,6 +202,7 @@ def test_what_is_deprecated_warns_its_users(tree: GeneratedTree) -> None:
         "acme.old.v1.Current/List",
         "acme.old.v1.Old",
         "acme.old.v1.Forgotten",
+        "acme.old.v1.Changed",
         "acme.old.v1.Changed",
     ]
     assert tree.run(sys.executable, "-c", _DEPRECATED, PYTHONPATH=str(tree.gen)).splitlines() == [
