@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from carrick import Context, EventRoute, EventSpec, HandlingOptions, Upcaster, outbox, store
-from carrick.messaging import Subscriber
+from carrick.messaging import Subscriber, SubscriberOptions
 from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox, Relay
 from carrick.store import Inbox, Transaction
@@ -24,6 +24,7 @@ from tests.codegen.filling import filled
 __all__ = ["check_routes", "exercise_events"]
 
 Route = Callable[..., EventRoute[Any]]
+_SOON = SubscriberOptions(fetch_wait=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ async def _exercise(event: Generated, publisher: Callable[[Outbox], Any], databa
         seen[f"apply {type(event).DESCRIPTOR.full_name}"] += 1
 
     relay, inbox = Relay(database, broker), Inbox(database)
-    on = Subscriber("on", broker, [event.on(handle)], inbox=inbox)
-    applying = Subscriber("apply", broker, [event.apply(apply)], inbox=inbox)
+    on = Subscriber("on", broker, [event.on(handle)], inbox=inbox, options=_SOON)
+    applying = Subscriber("apply", broker, [event.apply(apply)], inbox=inbox, options=_SOON)
     async with relay, on, applying:
         async with database.transaction() as tx:
             publish: Callable[..., Awaitable[None]] = getattr(publisher(Outbox("test", wake=relay.wake)), event.name)
