@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from carrick.options import MethodPolicy, Part
+from carrick.options import HandlingOptions, MethodPolicy, Part
 from tests.acceptance.tutorial import PATIENCE, ROOT, followed, free_port, run, steps, wait_for
 
 
@@ -104,4 +104,5 @@ def test_the_reference_of_policies_lists_every_option() -> None:
             expected[name] = [field.name for field in fields(options[0]) if field.name != "enabled"]
         elif name != "priority":
             expected[""].append(name)
+    expected["handling"] = [field.name for field in fields(HandlingOptions)]
     assert documented == expected

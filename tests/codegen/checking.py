@@ -77,7 +77,7 @@ class GeneratedTree:
         self.run(sys.executable, "-W", "error", "-c", code, PYTHONPATH=str(self.gen))
 
     def check_calls(self) -> str:
-        """Call every method over real gRPC; return how many services, methods and calls there were."""
+        """Call every method over real gRPC, and have every event handled; return how many of all these there were."""
         names = [name.removesuffix(".py").replace("/", ".") for name in self.files if name.endswith("_carrick.py")]
         paths = {"PYTHONPATH": f"{self.gen}:{ROOT}"}
         return self.run(sys.executable, "-W", "ignore", "-m", "tests.codegen.exercise", *names, **paths)

@@ -1,8 +1,8 @@
-"""Calls every method of generated modules, over real gRPC and through the fakes: ``python -m tests.codegen.exercise``.
+"""Uses all that generated modules have, over real gRPC and through the fakes: ``python -m tests.codegen.exercise``.
 
 Arguments are the names of modules ``..._carrick``. For each service a servicer is implemented; the asynchronous client,
-the blocking client and bare grpc.aio call each of its methods, and the fake's clients call the fake. The last line says
-how many services, methods and calls there were.
+the blocking client and bare grpc.aio call each of its methods, and the fake's clients call the fake. Each event is
+published, and handled by routes of both kinds. The last line says how many of all these there were.
 """
 
 import asyncio
@@ -15,12 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import grpc.aio
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from carrick import MethodKind, MethodRoute, MethodSpec
 from carrick.claim import Claim, Claimed
 from carrick.rpc import BlockingChannel, Channel, Server
+from tests.codegen.exercise_events import check_routes, exercise_events
+from tests.codegen.filling import filled
 
 MESSAGES = 3
 """How many a stream has."""
@@ -58,17 +59,6 @@ class Claims:
     async def purge(self, most: int = 500) -> int:
         """Have nothing to remove."""
         return 0
-
-
-def filled(of: type[Message]) -> Message:
-    """Return a message with its required fields set."""
-    message = of()
-    for field in message.DESCRIPTOR.fields:
-        if field.is_required and field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP):
-            getattr(message, field.name).CopyFrom(filled(type(getattr(message, field.name))))
-        elif field.is_required:
-            setattr(message, field.name, getattr(message, field.name))
-    return message
 
 
 def handler_of(spec: Spec) -> Callable[..., Any]:
@@ -204,7 +194,9 @@ async def main() -> None:
             counts["services"] += 1
             if servicer.routes():
                 await exercise(servicer, module, import_module(f"{name}_fakes"), counts)
-    print(", ".join(f"{counts[what]} {what}" for what in ("services", "methods", "calls")))
+        check_routes(module)
+        await exercise_events(module, counts)
+    print(", ".join(f"{counts[what]} {what}" for what in ("services", "methods", "calls", "events", "handled")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Random policies for a file, a service and a method: an error, or at run time exactly what the contract says."""
+"""Random policies for a file, a service, a method and an event: an error, or at run time exactly what they say."""
 
 import ast
 import re
@@ -7,22 +7,45 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, get_args, get_type_hints
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions
+from google.protobuf.descriptor_pb2 import (
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    MethodOptions,
+)
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 import carrick
-from carrick import Code, IdempotencyLevel, KeyRule, MethodPolicy, MethodSpec, Priority, RateKey
+from carrick import (
+    Code,
+    EventSpec,
+    HandlingOptions,
+    IdempotencyLevel,
+    KeyRule,
+    MethodPolicy,
+    MethodSpec,
+    Priority,
+    RateKey,
+    UnknownType,
+)
 from carrick.v1 import options_pb2
 from carrick_codegen.plugin import generate
 from tests.codegen.fuzz.contracts import request_for
 from tests.codegen.fuzz.effort import bounded
-from tests.codegen.fuzz.policies import FAR, near, spoiled
+from tests.codegen.fuzz.policies import FAR, HANDLING, near, spoiled
 
 _UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
-_ENUMS: dict[str, Any] = {"Code": Code, "Priority": Priority, "By": RateKey, "Key": KeyRule}
+_ENUMS: dict[str, Any] = {
+    "Code": Code,
+    "Priority": Priority,
+    "By": RateKey,
+    "Key": KeyRule,
+    "UnknownType": UnknownType,
+}
 
 
 def said_by(levels: Sequence[Message]) -> MethodPolicy:
@@ -59,13 +82,11 @@ def _part(options: Any, given: dict[str, Any]) -> Any:
     return None if "key" in options.__slots__ else options(enabled=False)
 
 
-def spec_in(text: str) -> MethodSpec[Any, Any]:
-    """Return the specification in a generated module, made as it is there."""
+def spec_in(text: str, constant: str) -> Any:
+    """Return a specification in a generated module, made as it is there."""
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GET":
-            made = eval(ast.unparse(node.value), {**vars(carrick), "Empty": Empty})  # noqa: S307 - generated
-            assert isinstance(made, MethodSpec)
-            return made
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
+            return eval(ast.unparse(node.value), {**vars(carrick), "Empty": Empty, "Placed": Empty})  # noqa: S307 - generated
     raise AssertionError(text)
 
 
@@ -109,10 +130,39 @@ def test_what_a_contract_says_is_what_the_runtime_gets() -> None:
         response = generate(request)
         outcomes[bool(response.error)] += 1
         if not response.error:
-            spec = spec_in(response.file[0].content)
+            spec = spec_in(response.file[0].content, "GET")
+            assert isinstance(spec, MethodSpec)
             assert spec.policy == said_by(policies)
             level = MethodOptions.IdempotencyLevel.Name(method.options.idempotency_level).lower()
             assert spec.idempotency is IdempotencyLevel(level.removeprefix("idempotency_"))
+
+    check()
+    assert min(outcomes[True], outcomes[False]) > outcomes.total() / 10, outcomes
+
+
+def test_what_a_contract_says_of_consumers_is_what_they_get() -> None:
+    """The same for the handling of an event, whether its order matters or not."""
+    outcomes: Counter[bool] = Counter()
+
+    @bounded(400)
+    @given(spoiled(HANDLING), st.booleans())
+    def check(handling: options_pb2.HandlingPolicy, unordered: bool) -> None:
+        file = FileDescriptorProto(name="a.proto", syntax="proto3", dependency=["carrick/v1/options.proto"])
+        message = file.message_type.add(name="Placed")
+        message.field.add(
+            name="id", number=1, type=FieldDescriptorProto.TYPE_STRING, label=FieldDescriptorProto.LABEL_OPTIONAL
+        )
+        event = options_pb2.EventPolicy(subject="a.v1", key="id", unordered=unordered, handling=handling)
+        _options(message.options, options_pb2.event).CopyFrom(event)
+        response = generate(request_for(FileDescriptorSet(file=[file])))
+        outcomes[bool(response.error)] += 1
+        if not response.error:
+            spec = spec_in(response.file[0].content, "PLACED")
+            assert isinstance(spec, EventSpec)
+            said: dict[str, Any] = {}
+            _overlay(said, handling)
+            assert spec.handling == HandlingOptions(**said)
+            assert not (spec.unordered and spec.handling.hold_key)
 
     check()
     assert min(outcomes[True], outcomes[False]) > outcomes.total() / 10, outcomes

@@ -12,6 +12,7 @@ from carrick.options import (
     CacheOptions,
     ConcurrencyOptions,
     FallbackOptions,
+    HandlingOptions,
     HedgeOptions,
     IdempotencyOptions,
     KeyRule,
@@ -24,7 +25,7 @@ from carrick.options import (
 )
 from carrick.v1 import options_pb2
 from carrick_codegen._kinds import Choice
-from carrick_codegen._parts import PARTS, POLICY
+from carrick_codegen._parts import HANDLING, PARTS, POLICY
 from carrick_codegen.names import RUNTIME_MODULES
 
 IN_CODE_ONLY = {"fallback": ["value", "function"]}
@@ -50,7 +51,16 @@ def test_a_part_has_the_fields_of_the_runtime(part: str) -> None:
     assert required == ([PARTS[part].required] if PARTS[part].required else [])
 
 
-CHOICES = [kind for each in (POLICY, *PARTS.values()) for kind in each.fields.values() if isinstance(kind, Choice)]
+def test_handling_has_the_fields_of_the_runtime() -> None:
+    """An event's contract can give all that its consumers' options have."""
+    names = [field.name for field in dataclasses.fields(HandlingOptions)]
+    assert list(HANDLING.fields) == names
+    assert names == [field.name for field in options_pb2.HandlingPolicy.DESCRIPTOR.fields]
+
+
+CHOICES = [
+    kind for each in (POLICY, *PARTS.values(), HANDLING) for kind in each.fields.values() if isinstance(kind, Choice)
+]
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.enum)
@@ -62,8 +72,8 @@ def test_a_choice_has_the_names_of_the_runtime(choice: Choice) -> None:
 def test_choices_have_the_names_of_the_contract() -> None:
     """And those of the contract's, of which one says nothing."""
     policy = options_pb2.MethodPolicy.DESCRIPTOR
-    for part, declared in {"": POLICY, **PARTS}.items():
-        message = policy.fields_by_name[part].message_type if part else policy
+    parts = [(policy.fields_by_name[part].message_type, declared) for part, declared in PARTS.items()]
+    for message, declared in [(policy, POLICY), (options_pb2.HandlingPolicy.DESCRIPTOR, HANDLING), *parts]:
         assert message is not None
         for name, kind in declared.fields.items():
             if isinstance(kind, Choice):
@@ -82,7 +92,8 @@ def test_codes_are_the_statuses_of_grpc() -> None:
 
 def test_no_name_of_a_contract_hides_one_of_the_options() -> None:
     """What a policy needs is kept free in generated modules."""
-    needed = {options.name for options in PARTS.values()} | {choice.enum for choice in CHOICES} | {"Code", POLICY.name}
+    classes = {options.name for options in (POLICY, *PARTS.values(), HANDLING)}
+    needed = classes | {choice.enum for choice in CHOICES} | {"Code"}
     assert {name for name in needed if RUNTIME_MODULES[name] == "carrick"} == needed
 
 
@@ -139,6 +150,13 @@ def test_no_name_of_a_contract_hides_one_of_the_options() -> None:
         lambda: RateLimitOptions(max_keys=0),
         lambda: IdempotencyOptions(key=KeyRule.REQUIRED, expiry=0.0),
         lambda: IdempotencyOptions(key=KeyRule.REQUIRED, replayed_errors=frozenset({Code.OK})),
+        lambda: HandlingOptions(max_attempts=0),
+        lambda: HandlingOptions(max_attempts=1001),
+        lambda: HandlingOptions(timeout=0.0),
+        lambda: HandlingOptions(initial_backoff=0.0),
+        lambda: HandlingOptions(max_backoff=0.0),
+        lambda: HandlingOptions(initial_backoff=31.0),
+        lambda: HandlingOptions(max_backoff=0.05),
     ],
 )
 def test_the_runtime_refuses_the_same(make: Callable[[], object]) -> None:

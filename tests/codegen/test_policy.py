@@ -285,7 +285,9 @@ service Orders {
   }
 }
 message M {
-  option (carrick.v1.event) = {subject: "orders.placed.v1" key: "id" %(EventPolicy)s};
+  option (carrick.v1.event) = {
+    subject: "orders.placed.v1" key: "id" handling: {%(HandlingPolicy)s} %(EventPolicy)s
+  };
   string id = 1;
 }
 """

@@ -114,10 +114,13 @@ def test_generated_code_imports(tree: GeneratedTree) -> None:
 
 
 def test_generated_code_calls(tree: GeneratedTree) -> None:
-    """Every client calls every method of every servicer over real gRPC, and of the fakes."""
+    """Every client calls every method of every servicer, and of the fakes; every event gets to routes of both kinds."""
     services = [service for file in tree.request.proto_file for service in file.service]
     methods = sum(len(service.method) for service in services)
-    assert tree.check_calls() == f"{len(services)} services, {methods} methods, {methods * 5} calls\n"
+    events = sum(text.count(" = EventSpec(") for text in tree.files.values())
+    assert tree.check_calls() == (
+        f"{len(services)} services, {methods} methods, {methods * 5} calls, {events} events, {events * 2} handled\n"
+    )
 
 
 def test_generated_code_type_checks(tree: GeneratedTree, relative_tree: GeneratedTree) -> None:
@@ -187,6 +190,7 @@ with warnings.catch_warnings(record=True) as caught:
     old_carrick.OldClient(Mock())
     file_carrick.ForgottenClient(Mock())
     old_carrick.on_changed(Mock())
+    old_carrick.apply_changed(Mock())
 assert {each.filename for each in caught} == {"<string>"}, "the caller is blamed"
 print(*(f"{each.category.__name__}: {each.message}" for each in caught), sep="\\n")
 """
@@ -198,6 +202,7 @@ def test_what_is_deprecated_warns_its_users(tree: GeneratedTree) -> None:
         "acme.old.v1.Current/List",
         "acme.old.v1.Old",
         "acme.old.v1.Forgotten",
+        "acme.old.v1.Changed",
         "acme.old.v1.Changed",
     ]
     assert tree.run(sys.executable, "-c", _DEPRECATED, PYTHONPATH=str(tree.gen)).splitlines() == [

@@ -11,7 +11,18 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
-from carrick import CarrickError, Context, EventRoute, MethodKind, MethodPolicy, MethodRoute, MethodSpec, RetryOptions
+from carrick import (
+    CarrickError,
+    Context,
+    EventRoute,
+    HandlingOptions,
+    MethodKind,
+    MethodPolicy,
+    MethodRoute,
+    MethodSpec,
+    RetryOptions,
+    Upcaster,
+)
 from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.memory import MemoryBroker
 from carrick.outbox import Outbox, OutboxWatch, Relay
@@ -29,6 +40,7 @@ from shop.orders.v1.orders_carrick import (
     OrdersClient,
     OrdersEvents,
     OrdersServicer,
+    apply_order_placed,
     on_order_placed,
 )
 from shop.orders.v1.orders_carrick_fakes import OrdersFake
@@ -165,13 +177,32 @@ def subscriber(broker: MemoryBroker) -> Subscriber:
     async def handle(event: OrderPlaced, ctx: Context) -> None:
         """Take the event."""
 
+    async def apply(event: OrderPlaced, tx: Transaction, ctx: Context) -> None:
+        """Take it in a transaction."""
+
     async def mistaken(event: GetOrderRequest, ctx: Context) -> None:
         """Take something else."""
 
     on_order_placed(mistaken)  # type: ignore[arg-type]  # a handler of something else
+    on_order_placed(apply)  # type: ignore[arg-type]  # no transaction is given to it
+    apply_order_placed(handle)  # type: ignore[arg-type]  # the transaction is missing
     route = on_order_placed(handle)
     assert_type(route, EventRoute[OrderPlaced])
+    assert_type(apply_order_placed(apply), EventRoute[OrderPlaced])
+    on_order_placed(handle, handling=RetryOptions())  # type: ignore[arg-type]  # of calls
+    on_order_placed(handle, handling=HandlingOptions(max_attempts=3), upcasters=[Upcaster(ORDER_PLACED, newer)])
+    apply_order_placed(apply, upcasters=[Upcaster(ORDER_PLACED, older)])  # type: ignore[arg-type]  # another event
     return Subscriber("name", broker, [route], inbox=None)
+
+
+def newer(event: GetOrderRequest) -> OrderPlaced:
+    """Make an event of what it was before."""
+    return OrderPlaced(order_id=event.order_id)
+
+
+def older(event: OrderPlaced) -> GetOrderRequest:
+    """Make something else of it."""
+    return GetOrderRequest(order_id=event.order_id)
 
 
 def outbox(events: Outbox) -> OrdersEvents:

@@ -293,11 +293,37 @@ class IdempotencyPolicy(_message.Message):
     def __init__(self, key: _Optional[_Union[IdempotencyPolicy.Key, str]] = ..., expiry: _Optional[str] = ..., replayed_errors: _Optional[_Iterable[_Union[Code, str]]] = ..., enabled: _Optional[bool] = ...) -> None: ...
 
 class EventPolicy(_message.Message):
-    __slots__ = ("subject", "key", "unordered")
+    __slots__ = ("subject", "key", "unordered", "handling")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     UNORDERED_FIELD_NUMBER: _ClassVar[int]
+    HANDLING_FIELD_NUMBER: _ClassVar[int]
     subject: str
     key: str
     unordered: bool
-    def __init__(self, subject: _Optional[str] = ..., key: _Optional[str] = ..., unordered: _Optional[bool] = ...) -> None: ...
+    handling: HandlingPolicy
+    def __init__(self, subject: _Optional[str] = ..., key: _Optional[str] = ..., unordered: _Optional[bool] = ..., handling: _Optional[_Union[HandlingPolicy, _Mapping]] = ...) -> None: ...
+
+class HandlingPolicy(_message.Message):
+    __slots__ = ("max_attempts", "timeout", "initial_backoff", "max_backoff", "hold_key", "unknown_type")
+    class UnknownType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN_TYPE_UNSPECIFIED: _ClassVar[HandlingPolicy.UnknownType]
+        DEAD_LETTER: _ClassVar[HandlingPolicy.UnknownType]
+        SKIP: _ClassVar[HandlingPolicy.UnknownType]
+    UNKNOWN_TYPE_UNSPECIFIED: HandlingPolicy.UnknownType
+    DEAD_LETTER: HandlingPolicy.UnknownType
+    SKIP: HandlingPolicy.UnknownType
+    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_BACKOFF_FIELD_NUMBER: _ClassVar[int]
+    MAX_BACKOFF_FIELD_NUMBER: _ClassVar[int]
+    HOLD_KEY_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_TYPE_FIELD_NUMBER: _ClassVar[int]
+    max_attempts: int
+    timeout: str
+    initial_backoff: str
+    max_backoff: str
+    hold_key: bool
+    unknown_type: HandlingPolicy.UnknownType
+    def __init__(self, max_attempts: _Optional[int] = ..., timeout: _Optional[str] = ..., initial_backoff: _Optional[str] = ..., max_backoff: _Optional[str] = ..., hold_key: _Optional[bool] = ..., unknown_type: _Optional[_Union[HandlingPolicy.UnknownType, str]] = ...) -> None: ...

@@ -18,7 +18,7 @@ _ODD = """
 self cls request requests response responses ctx timeout key metadata channel policy tx event events handler outbox
 routes _outbox _channel annotations carrick google grpc protobuf abc collections importlib typing catalogue main
 ABC Any AsyncIterable AsyncIterator Awaitable Callable Channel Outbox ResponseStream AnyTransaction M M_ MClient
-MServicer MStub MEvents MBlockingEvents on_m Client Servicer Events
+MServicer MStub MEvents MBlockingEvents on_m apply_m Transaction handling upcasters Client Servicer Events
 _ __ ___ _M __M M__ __private __private_ __init__ __class__ __dict__ __slots__ __all__ __name__ __doc__ __new__
 __getattr__ __call__ __annotations__ __file__ __path__ getIt get_it GetIt GETIT Get_It getHTTPStatus
 """.split()  # noqa: SIM905

@@ -1,7 +1,9 @@
 """Random options: Carrick's, of which all or few make sense, and protobuf's own."""
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import (
@@ -18,9 +20,10 @@ from hypothesis import strategies as st
 from carrick.v1 import options_pb2
 from tests.codegen.fuzz.messages import KEYS
 
-__all__ = ["FAR", "add_options", "add_policies", "near", "spoiled"]
+__all__ = ["FAR", "HANDLING", "add_options", "add_policies", "near", "spoiled"]
 
 Draw = Callable[[Any], Any]
+Policy = TypeVar("Policy", bound=Message)
 
 _PATH = "carrick/v1/options.proto"
 _MAYBE = st.none()
@@ -164,28 +167,48 @@ def _any_value(field: Any) -> st.SearchStrategy[Any]:
 
 
 _ANY = _any(options_pb2.MethodPolicy)
+_ANY_HANDLING = _any(options_pb2.HandlingPolicy)
 
 
 @st.composite
-def spoiled(draw: Draw, policies: st.SearchStrategy[options_pb2.MethodPolicy]) -> options_pb2.MethodPolicy:
+def spoiled(draw: Draw, policies: st.SearchStrategy[Policy]) -> Policy:
     """Draw a policy of which up to two fields or parts have been replaced by anything."""
-    policy = options_pb2.MethodPolicy()
-    policy.CopyFrom(draw(policies))
+    policy: Policy = copy.deepcopy(draw(policies))
+    message: Any = type(policy)
     for name in draw(st.lists(st.sampled_from([*policy.DESCRIPTOR.fields_by_name]), max_size=2)):
-        other = options_pb2.MethodPolicy()
-        other.CopyFrom(draw(_ANY_OF[name]))
         policy.ClearField(name)
-        policy.MergeFrom(other)
+        policy.MergeFrom(draw(_one_of(message, name)))
     return policy
 
 
-_ANY_OF = {
-    field.name: st.builds(options_pb2.MethodPolicy, **{field.name: _any_value(field)})
-    for field in options_pb2.MethodPolicy.DESCRIPTOR.fields
-}
-"""Policies of one field each."""
+@cache
+def _one_of(message: Any, name: str) -> st.SearchStrategy[Any]:
+    """Draw a policy of one field, with whatever that can hold."""
+    return st.builds(message, **{name: _any_value(message.DESCRIPTOR.fields_by_name[name])})
+
+
+HANDLING = st.builds(
+    options_pb2.HandlingPolicy,
+    max_attempts=_MAYBE | st.integers(1, 1000),
+    timeout=_MAYBE | _LONG | _SHORT,
+    initial_backoff=_MAYBE | _SHORT,
+    max_backoff=_MAYBE | st.sampled_from(["2s", "1.5m", "24h"]),
+    hold_key=_MAYBE | st.booleans(),
+    unknown_type=_MAYBE | st.integers(0, 2),
+)
+"""What an event's consumers do with it, as far as that makes sense by itself."""
+
+
+def _events(**fields: Any) -> st.SearchStrategy[options_pb2.EventPolicy]:
+    """Draw an event with these fields that makes sense."""
+    events = st.builds(options_pb2.EventPolicy, unordered=_MAYBE | st.booleans(), handling=_MAYBE | HANDLING, **fields)
+    return events.filter(lambda event: not (event.unordered and event.handling.hold_key))
+
+
 _ANY_EVENTS = st.builds(
     options_pb2.EventPolicy,
+    unordered=_MAYBE | st.booleans(),
+    handling=_MAYBE | _ANY_HANDLING,
     subject=_MAYBE | _TEXT | st.sampled_from(["a.v1", "a.b.v1", "a.*.v1", "a..v1", ">", "v1"]),
     key=_MAYBE | _TEXT | st.sampled_from(["id", "M", "self"]),
 )
@@ -233,5 +256,5 @@ def _add_event(draw: Draw, message: DescriptorProto, subject: str, sensible: boo
     if not sensible:
         _option(message.options, options_pb2.event).CopyFrom(draw(_ANY_EVENTS))
     elif keys:
-        option = options_pb2.EventPolicy(subject=subject, key=draw(st.sampled_from(keys)))
+        option = draw(_events(subject=st.just(subject), key=st.sampled_from(keys)))
         _option(message.options, options_pb2.event).CopyFrom(option)

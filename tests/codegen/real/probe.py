@@ -22,6 +22,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from carrick import EventSpec, MethodSpec
 from tests.codegen.exercise import exercise, servicers
+from tests.codegen.exercise_events import check_routes
 
 PROVIDED = ("grpc.health.", "grpc.reflection.")
 """Services that every server has: it answers them itself."""
@@ -41,11 +42,12 @@ def main() -> None:
 
 
 def _import(name: str, services: Sequence[str]) -> Answer:
-    """Compare a module's specifications with the contract."""
+    """Compare a module's specifications with the contract, and pair its events with handlers."""
     try:
         module = import_module(name)
         specs = [[_of_spec(route.spec) for route in servicer.routes()] for servicer in servicers(module)]
         assert sorted(specs) == sorted(_of_contract(service) for service in services)
+        check_routes(module)
         return 0, sum(isinstance(value, EventSpec) for value in vars(module).values()), ""
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a module is what the caller wants to know
         return 0, 0, _told(error)

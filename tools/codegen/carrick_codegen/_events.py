@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor
 
-from carrick_codegen import _event_key, _subject
+from carrick_codegen import _event_key, _handling, _subject
 from carrick_codegen._errors import ContractErrors
 from carrick_codegen._message_types import MessageTypes
 from carrick_codegen._options import EVENT, OptionMessage, OptionReader
@@ -56,9 +56,10 @@ class EventReader:
         return tuple(event for event in events if event is not None)
 
     def _event(self, message: Descriptor, option: OptionMessage, names: _Names, comment: str) -> Event | None:
-        option.refuse_unknown(("subject", "key", "unordered"), self._errors)
+        option.refuse_unknown(("subject", "key", "unordered", "handling"), self._errors)
         subject, key = self._subject(message, option), self._key(message, option)
         unordered = option.given("unordered")
+        handling = _handling.read(option, self._errors)
         if subject is None or key is None:
             return None
         return Event(
@@ -71,6 +72,7 @@ class EventReader:
             subject=subject,
             key=key,
             unordered=unordered is not None and bool(unordered.value),
+            handling=handling,
         )
 
     def _subject(self, message: Descriptor, option: OptionMessage) -> str | None:
@@ -122,6 +124,7 @@ def _names(messages: list[MessageType], module: Scope) -> list[_Names]:
     )
     for member in members:
         module.name(f"on_{member}")
+        module.name(f"apply_{member}")
     constants = module.names([Wanted(name, (constant_name(name),)) for name in declared])
     return [_Names(*names) for names in zip(members, constants, strict=True)]
 

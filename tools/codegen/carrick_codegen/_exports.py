@@ -15,4 +15,6 @@ def exported(file: File) -> list[str]:
         names += [*(event.constant for event in file.events), EVENTS, file.publisher, file.blocking_publisher]
     for service in file.services:
         names += [service.client, service.blocking_client, service.servicer]
-    return names + [f"on_{event.python_name}" for event in file.events]
+    for event in file.events:
+        names += [f"on_{event.python_name}", f"apply_{event.python_name}"]
+    return names

@@ -6,7 +6,7 @@ from itertools import groupby
 from carrick_codegen._layout import WIDTH, Group, statement
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import Import, MessageNames, Untyped
-from carrick_codegen._policy_text import needed_names
+from carrick_codegen._policy_text import names_of_handling, needed_names
 from carrick_codegen.model import File, Method
 from carrick_codegen.names import RUNTIME_MODULES, module_name, relative
 
@@ -26,7 +26,11 @@ _FOR_EVENTS = {
     "Context",
     "EventRoute",
     "EventSpec",
+    "HandlingOptions",
     "Outbox",
+    "Sequence",
+    "Transaction",
+    "Upcaster",
     "datetime",
 }
 _FOR_UNTYPED = {"TYPE_CHECKING", "UntypedMessage", "message_class"}
@@ -116,6 +120,8 @@ def _needed(file: File) -> set[str]:
         needed |= _FOR_METHODS | _for_shape(method) | needed_names(method.policy)
         if method.idempotency_level is not None:
             needed.add("IdempotencyLevel")
+    for event in file.events:
+        needed |= names_of_handling(event)
     if _has_deprecations(file):
         needed.add("deprecated")
     return needed

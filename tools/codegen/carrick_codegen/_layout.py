@@ -10,7 +10,7 @@ WIDTH = 120
 """Columns of a line. At this width, ``ruff format`` leaves generated code as it is."""
 
 _STEP = 4
-_GENERIC = re.compile(r"(.+ \w+\[)([\w.]+)(\][:,])")
+_GENERIC = re.compile(r"((?:.+ )?\w+\[)([\w.\[\]]+)(\](?: = \(\))?[:,]?)")
 _RESULT = re.compile(r"(\) -> )([\w.]+)(:)")
 
 
@@ -48,11 +48,11 @@ def _item(item: str | Group, indent: int) -> list[str]:
 
 
 def _annotated(text: str, indent: int) -> list[str]:
-    """Return one line, or three where it is too long and ends with a type: a comma behind that would change it."""
+    """Return one line, or more where it is too long and ends with a type: a comma behind that would change it."""
     margin, inner = " " * indent, " " * (indent + _STEP)
     if len(margin + text) > WIDTH:
         if generic := _GENERIC.fullmatch(text):
-            return [margin + generic[1], inner + generic[2], margin + generic[3]]
+            return [margin + generic[1], *_annotated(generic[2], indent + _STEP), margin + generic[3]]
         if (result := _RESULT.fullmatch(text)) and len(inner + result[2]) <= WIDTH:
             return [f"{margin}{result[1]}(", inner + result[2], f"{margin}){result[3]}"]
     return [margin + text]

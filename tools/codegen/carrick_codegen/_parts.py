@@ -1,7 +1,7 @@
-"""What a policy is made of: a line for every option that a contract can give.
+"""What policies are made of: a line for every option that a contract can give.
 
 Reading, the bounds of each value, merging, the generated text and its imports all follow from these tables. Names are
-those of ``carrick.v1.MethodPolicy`` and of the runtime's classes, in the order of the latter.
+those of ``carrick.v1.MethodPolicy`` and ``HandlingPolicy``, and of the runtime's classes, in the order of the latter.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from carrick_codegen._kinds import Choice, Codes, Count, Duration, Flag, Kind, Real
 
-__all__ = ["OPTION_NAMES", "PARTS", "POLICY", "Options"]
+__all__ = ["HANDLING", "OPTION_NAMES", "PARTS", "POLICY", "Options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,22 @@ PARTS: Mapping[str, Options] = {
 A fallback's value and function are the runtime's only: no contract can give them.
 """
 
+HANDLING = Options(
+    "HandlingOptions",
+    {
+        "max_attempts": Count(1, 1000, hint="1 puts an event aside when it fails for the first time"),
+        "timeout": Duration(),
+        "initial_backoff": Duration(),
+        "max_backoff": Duration(),
+        "hold_key": Flag(),
+        "unknown_type": Choice("UnknownType", ("DEAD_LETTER", "SKIP"), "UNKNOWN_TYPE_UNSPECIFIED"),
+    },
+)
+"""What an event's consumers do with it."""
 
 OPTION_NAMES = frozenset(
     name
-    for options in (POLICY, *PARTS.values())
+    for options in (POLICY, *PARTS.values(), HANDLING)
     for name in (options.name, *(each for kind in options.fields.values() for each in kind.runtime_names))
 )
-"""Every name of the runtime that a policy may need."""
+"""Every name of the runtime that these may need."""

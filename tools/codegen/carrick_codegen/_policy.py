@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from carrick_codegen import _fields
 from carrick_codegen._errors import ContractErrors
 from carrick_codegen._options import OptionMessage
-from carrick_codegen._parts import PARTS, POLICY, Options
-from carrick_codegen._source import Given
+from carrick_codegen._parts import PARTS, POLICY
 from carrick_codegen.model import Fields, Part, Policy
 
 __all__ = ["merge", "read"]
@@ -14,31 +14,15 @@ __all__ = ["merge", "read"]
 def read(option: OptionMessage, errors: ContractErrors) -> Policy:
     """Return the policy that one option gives. Values that make no sense are reported and left out."""
     option.refuse_unknown((*POLICY.fields, *PARTS), errors)
-    fields, _ = _fields(option, POLICY, errors)
+    fields, _ = _fields.read(option, POLICY, errors)
     given = ((name, option.part(name)) for name in PARTS)
     return Policy(fields=fields, parts={name: _part(name, part, errors) for name, part in given if part is not None})
 
 
 def _part(name: str, option: OptionMessage, errors: ContractErrors) -> Part:
     option.refuse_unknown(PARTS[name].fields, errors)
-    fields, sound = _fields(option, PARTS[name], errors)
+    fields, sound = _fields.read(option, PARTS[name], errors)
     return Part(at=option.at, fields=fields, sound=sound)
-
-
-def _fields(option: OptionMessage, options: Options, errors: ContractErrors) -> tuple[Fields, bool]:
-    """Return the fields that make sense, and whether that is all of them."""
-    fields, sound = {}, True
-    for name, kind in options.fields.items():
-        if (given := option.given(name)) is None:
-            continue
-        faults: list[str] = []
-        value = kind.read(given.value, faults)
-        for fault in faults:
-            errors.add(given.at, f"{name} {fault}")
-        sound = sound and not faults
-        if value is not None and not faults:
-            fields[name] = Given(value, given.at)
-    return fields, sound
 
 
 def merge(far: Policy, near: Policy) -> Policy:

@@ -1,12 +1,12 @@
-"""A method's policy in a generated module."""
+"""Policies of methods and events in a generated module."""
 
 from collections.abc import Iterator, Sequence
 
 from carrick_codegen._layout import Group
-from carrick_codegen._parts import PARTS, POLICY, Options
-from carrick_codegen.model import Fields, Policy
+from carrick_codegen._parts import HANDLING, PARTS, POLICY, Options
+from carrick_codegen.model import Event, Fields, Policy
 
-__all__ = ["needed_names", "policy_arguments"]
+__all__ = ["handling_arguments", "names_of_handling", "needed_names", "policy_arguments"]
 
 
 def policy_arguments(policy: Policy) -> list[str | Group]:
@@ -21,6 +21,16 @@ def needed_names(policy: Policy) -> set[str]:
     for _, options, given in _written(policy):
         names |= {options.name, *_kinds_need(options, given)}
     return {POLICY.name, *names} if policy.fields or names else set()
+
+
+def handling_arguments(event: Event) -> Sequence[str | Group]:
+    """Return the arguments of what an event's consumers do with it, as far as the contract gives them."""
+    return _arguments(HANDLING, event.handling)
+
+
+def names_of_handling(event: Event) -> set[str]:
+    """Return what these need of the runtime, beside their class."""
+    return _kinds_need(HANDLING, event.handling)
 
 
 def _written(policy: Policy) -> Iterator[tuple[str, Options, Fields]]:

@@ -1,14 +1,13 @@
-"""What a generated module has for events: the class that publishes them and the functions that pair handlers."""
+"""The classes in a generated module that publish events."""
 
 from dataclasses import dataclass
 
 from carrick_codegen._comments import docstring
-from carrick_codegen._deprecation import deprecation
 from carrick_codegen._layout import WIDTH, Group
 from carrick_codegen._message_names import MessageNames
 from carrick_codegen.model import Event, File
 
-__all__ = ["blocking_publisher", "publisher", "subscription"]
+__all__ = ["blocking_publisher", "publisher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +59,4 @@ def _method(event: Event, messages: MessageNames, style: _Style) -> list[str]:
         *Group(f"{style.definition} {event.python_name}(", parameters, ") -> None:").lines(4, expanded=True),
         *docstring(f"{comment}\n\n{delivery}\n\n{_TIMES_COMMENT}", indent=8, width=WIDTH),
         *Group(style.write, arguments).lines(8),
-    ]
-
-
-def subscription(event: Event, messages: MessageNames) -> list[str]:
-    """Return the function that pairs an event with its handler."""
-    message = messages[event.message]
-    parameter = Group("handler: Callable[", [Group("[", [message, "Context"], "]"), "Awaitable[None]"], "]")
-    summary = f"Pair ``{event.full_name}`` with what handles it."
-    return [
-        *(deprecation(event.full_name) if event.deprecated else []),
-        *Group(f"def on_{event.python_name}(", [parameter], f") -> EventRoute[{message}]:").lines(),
-        *docstring(summary, indent=4, width=WIDTH),
-        *Group("return EventRoute(", [event.constant, "handler"]).lines(4),
     ]

@@ -5,7 +5,7 @@ from carrick_codegen._exports import EVENTS
 from carrick_codegen._layout import Group, statement, tuple_lines
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import MessageNames
-from carrick_codegen._policy_text import policy_arguments
+from carrick_codegen._policy_text import handling_arguments, policy_arguments
 from carrick_codegen.model import Event, File, Method, Service
 
 __all__ = ["event_list", "event_spec", "method_spec"]
@@ -45,6 +45,8 @@ def event_spec(file: File, event: Event, messages: MessageNames) -> list[str]:
         arguments.append(f"description={string(description)}")
     if event.unordered:
         arguments.append("unordered=True")
+    if handling := handling_arguments(event):
+        arguments.append(Group("handling=HandlingOptions(", handling))
     if event.deprecated:
         arguments.append("deprecated=True")
     return statement(f"{event.constant} =", Group("EventSpec(", arguments), expanded=True)

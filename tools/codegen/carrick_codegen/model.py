@@ -117,6 +117,8 @@ class Event:
     subject: str
     key: str
     unordered: bool
+    handling: Fields
+    """What the contract gives of how consumers handle it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

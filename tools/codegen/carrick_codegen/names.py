@@ -34,6 +34,7 @@ RUNTIME_MODULES = {
     "Awaitable": "collections.abc",
     "Callable": "collections.abc",
     "Iterable": "collections.abc",
+    "Sequence": "collections.abc",
     "datetime": "datetime",
     "import_module": "importlib",
     "Any": "typing",
@@ -48,6 +49,7 @@ RUNTIME_MODULES = {
     "MethodRoute": "carrick",
     "MethodSpec": "carrick",
     "PolicyOverride": "carrick",
+    "Upcaster": "carrick",
     **dict.fromkeys(sorted(OPTION_NAMES), "carrick"),
     "UntypedMessage": "carrick.generated",
     "message_class": "carrick.generated",
@@ -59,6 +61,7 @@ RUNTIME_MODULES = {
     "ResponseStream": "carrick.rpc",
     "AnyTransaction": "carrick.store",
     "AnyTransactionSync": "carrick.store",
+    "Transaction": "carrick.store",
     # Built in, and just as much in the way of a contract's own name:
     "float": "builtins",
     "frozenset": "builtins",

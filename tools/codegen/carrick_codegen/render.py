@@ -10,7 +10,8 @@ from carrick_codegen._imports import import_lines
 from carrick_codegen._layout import WIDTH, Group
 from carrick_codegen._literals import string
 from carrick_codegen._message_names import MessageNames
-from carrick_codegen._publisher import blocking_publisher, publisher, subscription
+from carrick_codegen._publisher import blocking_publisher, publisher
+from carrick_codegen._routes import apply_route, on_route
 from carrick_codegen._servicer import servicer
 from carrick_codegen._specs import event_list, event_spec, method_spec
 from carrick_codegen.model import File
@@ -63,7 +64,8 @@ def _definitions(file: File, messages: MessageNames) -> Iterator[list[str]]:
         yield publisher(file, messages)
         yield blocking_publisher(file, messages)
     for event in file.events:
-        yield subscription(event, messages)
+        yield on_route(event, messages)
+        yield apply_route(event, messages)
 
 
 def _text(head: list[str], definitions: Iterable[list[str]]) -> str:

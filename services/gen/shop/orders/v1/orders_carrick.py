@@ -3,7 +3,7 @@
 """Orders: takes an order from a customer and sees it through."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from carrick import (
     Context,
     EventRoute,
     EventSpec,
+    HandlingOptions,
     IdempotencyLevel,
     IdempotencyOptions,
     KeyRule,
@@ -25,10 +26,11 @@ from carrick import (
     MethodSpec,
     PolicyOverride,
     RetryOptions,
+    Upcaster,
 )
 from carrick.outbox import Outbox
 from carrick.rpc import BlockingChannel, Channel
-from carrick.store import AnyTransaction, AnyTransactionSync
+from carrick.store import AnyTransaction, AnyTransactionSync, Transaction
 
 from shop.orders.v1.orders_pb2 import (
     GetOrderRequest,
@@ -48,6 +50,7 @@ __all__ = [
     "OrdersEvents",
     "OrdersServicer",
     "PLACE_ORDER",
+    "apply_order_placed",
     "on_order_placed",
 ]
 
@@ -235,6 +238,32 @@ class OrdersBlockingEvents:
         self._outbox.write_sync(tx, ORDER_PLACED, event, delay=delay, at=at, expires_in=expires_in)
 
 
-def on_order_placed(handler: Callable[[OrderPlaced, Context], Awaitable[None]]) -> EventRoute[OrderPlaced]:
-    """Pair ``shop.orders.v1.OrderPlaced`` with what handles it."""
-    return EventRoute(ORDER_PLACED, handler)
+def on_order_placed(
+    handler: Callable[[OrderPlaced, Context], Awaitable[None]],
+    *,
+    handling: HandlingOptions | None = None,
+    upcasters: Sequence[Upcaster[OrderPlaced]] = (),
+) -> EventRoute[OrderPlaced]:
+    """Handle ``shop.orders.v1.OrderPlaced`` in its own way.
+
+    The handler ends its transaction with ``await tx.handled()`` where the subscriber has an inbox.
+
+    ``handling`` stands in place of all that the contract says of it; ``upcasters`` take events of older versions.
+    """
+    return EventRoute(ORDER_PLACED, handler, handling=handling, upcasters=tuple(upcasters))
+
+
+def apply_order_placed(
+    handler: Callable[[OrderPlaced, Transaction, Context], Awaitable[None]],
+    *,
+    handling: HandlingOptions | None = None,
+    upcasters: Sequence[Upcaster[OrderPlaced]] = (),
+) -> EventRoute[OrderPlaced]:
+    """Apply ``shop.orders.v1.OrderPlaced`` in the transaction that records it in the inbox.
+
+    The handler's whole effect is in the transaction that it is given, and it awaits nothing else: many events may share
+    the transaction, and it is run again when one of them fails.
+
+    ``handling`` stands in place of all that the contract says of it; ``upcasters`` take events of older versions.
+    """
+    return EventRoute(ORDER_PLACED, handler, applies=True, handling=handling, upcasters=tuple(upcasters))
