@@ -8,8 +8,9 @@ give up reconnecting after 60 tries.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from nats.errors import Error as NatsError
@@ -214,8 +215,14 @@ class NatsBroker:
                     duplicate_window=_DUPLICATE_WINDOW,
                     allow_direct=True,
                     allow_atomic=True,
-                    **({} if last_only_for is None else _last_only(last_only_for)),
                 )
+                if last_only_for is not None:
+                    config = replace(
+                        config,
+                        max_msgs_per_subject=1,
+                        max_age=last_only_for,
+                        duplicate_window=min(_DUPLICATE_WINDOW, last_only_for),  # the most that a server takes
+                    )
                 config = (await jetstream.add_stream(config)).config
         self._note_batching(config)
         if last_only_for is None:
@@ -291,7 +298,10 @@ class NatsBroker:
         """Ask for it, of a server of 2.11 or newer."""
         client = self._connected()
         with vendor_errors(f"pause of consumer {name} of stream {stream}"):
-            await pause(client, stream, name, until, self._publish_timeout)
+            try:
+                await pause(client, stream, name, until, self._publish_timeout)
+            except NotFoundError as error:
+                raise MessagingError(Code.NOT_FOUND, f"stream {stream} has no consumer {name}") from error
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -316,7 +326,7 @@ class NatsBroker:
         return self._client
 
     def _jetstream(self) -> JetStreamContext:
-        return self._connected().jetstream()
+        return self._connected().jetstream(timeout=self._publish_timeout)
 
     async def _complain(self, error: Exception) -> None:
         if self._denials.heard(error):  # who publishes hears of it
@@ -352,15 +362,6 @@ class NatsBroker:
         self._batching.clear()  # it may be another server, of another version
         self._link.changed()
         _logger.warning("NATS at %s is back", self._address)
-
-
-def _last_only(seconds: float) -> dict[str, Any]:
-    """Return what keeps the last message of each subject only; ids need not be remembered for longer than those."""
-    return {
-        "max_msgs_per_subject": 1,
-        "max_age": seconds,
-        "duplicate_window": min(_DUPLICATE_WINDOW, seconds),
-    }
 
 
 def _address(url: str) -> str:

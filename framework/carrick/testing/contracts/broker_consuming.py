@@ -152,7 +152,7 @@ class ConsumingContract(SharedScene):
         assert numbers(await fetched(consumer, 2)) == [1, 3]
         await until_pending(consumer)
 
-    async def test_pending_counts_what_is_notuntil_pending(self, scene: Scene) -> None:
+    async def test_pending_counts_what_is_not_settled(self, scene: Scene) -> None:
         """Delivered or not, it counts until it is acknowledged."""
         consumer = await scene.consume()
         assert await consumer.pending() == 0
