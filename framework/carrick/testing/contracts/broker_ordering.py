@@ -173,6 +173,23 @@ class OrderingContract(SharedScene):
         await third.ack()
         await self._until_settled(consumer)
 
+    @pytest.mark.parametrize("published_since", [0, 10])
+    async def test_one_that_takes_over_is_not_overtaken(self, scene: Scene, published_since: int) -> None:
+        """It has as many out as the one before it had: what it holds comes to that one too, if it goes on."""
+        await scene.append(20)
+        first = await scene.consume(ordered=True)
+        held = await fetched(first, 4, ack=False)
+        for delivery in held[:3]:
+            await delivery.ack()
+        await until_pending(first, 17)
+        async with scene.site.another() as broker:
+            second = await scene.consume(ordered=True, broker=broker)
+            assert numbers(await fetched(second, 4, ack=False)) == [3, 4, 5, 6]
+            await scene.publish(*range(20, 20 + published_since))
+            seen = numbers(await fetched(first, 5, ack=False))
+            await second.close()
+        assert seen == [4, 5, 6, 7, 8]
+
     async def test_two_of_a_name_never_overtake_each_other(self, scene: Scene) -> None:
         """They disturb each other; each is handed everything in its order that is not settled."""
         await scene.append(300)
