@@ -114,7 +114,7 @@ class NatsBroker:
         if client is None:
             return
         if client.is_connected:
-            await self._link.flush()
+            await self._link.send()
         self._client = None
         if client.is_connected:
             try:

@@ -138,7 +138,11 @@ class NatsConsumer:
                 self._pulls.forget()
                 return self._intake.frees
             line = self._pulls.ask(min(most, room), self._intake.bytes_left, now, deadline - now)
-            self._link.post(line, f"fetch by {self._what}")
+            try:
+                self._link.post(line, f"fetch by {self._what}")
+            except MessagingError:
+                self._pulls.forget()
+                raise
             request = self._pulls.request
         return min(self._footing.look_again, request.forgotten if request else deadline)
 
