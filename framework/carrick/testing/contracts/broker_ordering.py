@@ -197,7 +197,7 @@ class OrderingContract(SharedScene):
         async with scene.site.another() as other:
             consumers = [await scene.consume(ordered=True, max_in_flight=50, broker=each) for each in (None, other)]
             await asyncio.gather(*(self._work(consumer, ledger, random.Random(5)) for consumer in consumers))
-            await self._until_settled(consumers[0])
+            await self._until_both_have_settled(consumers)
             for consumer in consumers:
                 await consumer.close()
 
@@ -241,6 +241,20 @@ class OrderingContract(SharedScene):
                         held.pop()
                 except MessagingError:
                     await asyncio.sleep(0.01)
+
+    async def _until_both_have_settled(self, consumers: Sequence[Consumer]) -> None:
+        """Wait until the broker knows that all is settled; what it did not hear of comes to either of them."""
+
+        async def settled() -> bool:
+            try:
+                for consumer in consumers:
+                    for delivery in await consumer.fetch(10, 0.02):
+                        await delivery.ack()
+                return await consumers[0].pending() == 0
+            except MessagingError:
+                return False
+
+        await until(settled)
 
     async def _until_settled(self, consumer: Consumer) -> None:
         """Wait until the broker knows that all is settled, and hands out nothing more."""
