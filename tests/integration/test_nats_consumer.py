@@ -222,3 +222,17 @@ async def test_a_consumer_goes_on_with_another_connection(nats_server: NatsServe
         for delivery in (*held, *rest):
             await delivery.ack()
         await _until_settled(consumer)
+
+
+async def test_closing_the_broker_ends_a_fetch(nats_server: NatsServer) -> None:
+    """At once, with an error."""
+    broker = NatsBroker(nats_server.url, name="t")
+    await broker.open()
+    stream = _Stream(broker, nats_server.url)
+    await broker.ensure_stream(stream.name, [f"{stream.name}.>"])
+    fetching = asyncio.create_task((await stream.consume()).fetch(1, 30.0))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await broker.close()
+        with pytest.raises(MessagingError, match="not open"):
+            await fetching

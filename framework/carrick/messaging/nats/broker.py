@@ -116,6 +116,7 @@ class NatsBroker:
         if client.is_connected:
             await self._link.send()
         self._client = None
+        self._link.changed()
         if client.is_connected:
             try:
                 await client.flush(timeout=1)
