@@ -87,6 +87,13 @@ class _Nats:
             await client.close()
 
 
+@pytest.fixture(scope="module")
+def older_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of 2.11."""
+    with NatsServer(tmp_path_factory.mktemp("older"), sync_always=False, binary=NATS_SERVER) as server:
+        yield server.url
+
+
 class TestMemory(BrokerContract):
     @pytest.fixture
     def broker_site(self) -> BrokerSite:
@@ -126,15 +133,9 @@ class TestNats(BrokerContract):
 
 
 class TestNatsBeforeBatchesAndResets(BrokerContract):
-    @pytest.fixture(scope="class")
-    def older_url(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-        """A server of 2.11."""
-        with NatsServer(tmp_path_factory.mktemp("older"), sync_always=False, binary=NATS_SERVER) as server:
-            yield server.url
-
     @pytest.fixture
     async def broker_site(self, older_url: str) -> AsyncIterator[BrokerSite]:
-        """The class's server."""
+        """The module's server."""
         async with NatsBroker(older_url, name="contract") as broker:
             yield _Nats(broker, older_url, stores_as_a_whole=False)
 

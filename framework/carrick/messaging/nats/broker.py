@@ -8,8 +8,9 @@ give up reconnecting after 60 tries.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from nats.errors import Error as NatsError
@@ -113,8 +114,9 @@ class NatsBroker:
         if client is None:
             return
         if client.is_connected:
-            await self._link.flush()
+            await self._link.send()
         self._client = None
+        self._link.changed()
         if client.is_connected:
             try:
                 await client.flush(timeout=1)
@@ -212,10 +214,17 @@ class NatsBroker:
                     subjects=list(subjects),
                     storage=StorageType.FILE,
                     num_replicas=self._replicas,
+                    duplicate_window=_DUPLICATE_WINDOW,
                     allow_direct=True,
                     allow_atomic=True,
-                    **_keeping(last_only_for),
                 )
+                if last_only_for is not None:
+                    config = replace(
+                        config,
+                        max_msgs_per_subject=1,
+                        max_age=last_only_for,
+                        duplicate_window=min(_DUPLICATE_WINDOW, last_only_for),  # the most that a server takes
+                    )
                 config = (await jetstream.add_stream(config)).config
         self._note_batching(config)
         if last_only_for is None:
@@ -291,7 +300,10 @@ class NatsBroker:
         """Ask for it, of a server of 2.11 or newer."""
         client = self._connected()
         with vendor_errors(f"pause of consumer {name} of stream {stream}"):
-            await pause(client, stream, name, until, self._publish_timeout)
+            try:
+                await pause(client, stream, name, until, self._publish_timeout)
+            except NotFoundError as error:
+                raise MessagingError(Code.NOT_FOUND, f"stream {stream} has no consumer {name}") from error
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -316,7 +328,7 @@ class NatsBroker:
         return self._client
 
     def _jetstream(self) -> JetStreamContext:
-        return self._connected().jetstream()
+        return self._connected().jetstream(timeout=self._publish_timeout)
 
     async def _complain(self, error: Exception) -> None:
         if self._denials.heard(error):  # who publishes hears of it
@@ -352,17 +364,6 @@ class NatsBroker:
         self._batching.clear()  # it may be another server, of another version
         self._link.changed()
         _logger.warning("NATS at %s is back", self._address)
-
-
-def _keeping(last_only_for: float | None) -> dict[str, Any]:
-    """Return what a stream keeps: everything, or the last message of each subject; ids never longer than those."""
-    if last_only_for is None:
-        return {"duplicate_window": _DUPLICATE_WINDOW}
-    return {
-        "max_msgs_per_subject": 1,
-        "max_age": last_only_for,
-        "duplicate_window": min(_DUPLICATE_WINDOW, last_only_for),
-    }
 
 
 def _address(url: str) -> str:

@@ -3,7 +3,7 @@
 nats-py's own waits for each message by itself, stands still when more is fetched than may be in flight, and raises odd
 things across restarts. This one asks for as many as there is room for, in one request at a time, which ends with the
 fetch that it was made for, so that others of the name get what nobody here waits for. What comes after its fetch has
-returned waits for the next.
+returned something, or was cancelled, waits for the next.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from carrick.messaging.nats.pulling import Ended, Pulls, status_of
 __all__ = ["NatsConsumer"]
 
 _ACK, _NAK = b"", b"-NAK"
+_SHORTEST = 0.02  # a request that ends sooner may have ended before it arrives
+_GRACE = 0.1
 
 
 class NatsConsumer:
@@ -51,19 +53,20 @@ class NatsConsumer:
             raise
 
     async def fetch(self, most: int, timeout: float) -> Sequence[Delivery]:
-        """Wait for messages."""
-        deadline = self._loop.time() + timeout
+        """Wait for messages, and for the end of what was asked for: nothing comes for nobody then."""
+        deadline = self._loop.time() + max(timeout, _SHORTEST)
         while True:
             self._check()
             now = self._loop.time()
             if found := self._intake.take(most, now):
                 return found
-            if now >= deadline:
+            late = now >= deadline
+            if late and (self._pulls.request is None or now >= deadline + _GRACE):
                 return ()
-            wake = self._prepare(most, now, deadline)
+            wake = deadline + _GRACE if late else min(self._prepare(most, now, deadline), deadline)
             self._news.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(min(wake, deadline)):
+                async with asyncio.timeout_at(wake):
                     await self._news.wait()
 
     async def pending(self) -> int:
@@ -135,7 +138,11 @@ class NatsConsumer:
                 self._pulls.forget()
                 return self._intake.frees
             line = self._pulls.ask(min(most, room), self._intake.bytes_left, now, deadline - now)
-            self._link.post(line, f"fetch by {self._what}")
+            try:
+                self._link.post(line, f"fetch by {self._what}")
+            except MessagingError:
+                self._pulls.forget()
+                raise
             request = self._pulls.request
         return min(self._footing.look_again, request.forgotten if request else deadline)
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from nats.js.errors import APIError, NotFoundError
 
+from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Place
 from carrick.messaging.nats.api import ask
 from carrick.messaging.nats.client import DirectClient
 
 __all__ = ["Durable", "pause", "place"]
 
+_PAUSES = (2, 11)
 _RESETS = (2, 14)
 _NO_CONSUMER = 10014
 _OTHER_START = 10012  # another has made it meanwhile, with another start
@@ -33,8 +35,7 @@ class Durable:
 
     def can_reset(self, client: DirectClient) -> bool:
         """Say whether the server can have a consumer begin anew (ADR-60)."""
-        version = client.connected_server_version
-        return (version.major, version.minor) >= _RESETS
+        return _version(client) >= _RESETS
 
     async def stream_state(self, client: DirectClient) -> tuple[str, int]:
         """Return when the stream was made, and its last sequence."""
@@ -70,8 +71,8 @@ class Durable:
                 return found
             return await self._create(client, config)
 
-    async def reset(self, client: DirectClient) -> dict[str, Any]:
-        """Have it begin anew after its ack floor; return what the server says of it then.
+    async def reset(self, client: DirectClient, start: int) -> dict[str, Any]:
+        """Have it begin anew after its ack floor, or with the sequence ``start`` if it is gone; return what it is then.
 
         A server before 2.14 can't: there it is deleted and made again. What asks for messages is void then.
         """
@@ -81,12 +82,13 @@ class Durable:
         if found is not None:
             with suppress(NotFoundError):
                 await self.delete(client)
-            config = {**found["config"], **self._beginning(found["ack_floor"]["stream_seq"] + 1)}
+            start = found["ack_floor"]["stream_seq"] + 1
+            config = {**found["config"], **self._beginning(start)}
             with suppress(APIError):  # another was quicker
                 return await self._create(
                     client, {name: config[name] for name in config if name not in ("filter_subject", "opt_start_time")}
                 )
-        return await self.ensure(client, 1)
+        return await self.ensure(client, start)
 
     async def delete(self, client: DirectClient) -> None:
         """Delete it."""
@@ -129,6 +131,13 @@ async def place(client: DirectClient, stream: str, name: str, timeout: float) ->
 
 
 async def pause(client: DirectClient, stream: str, name: str, until: float, timeout: float) -> None:
-    """Pause a durable consumer until a moment. Raises nats-py's errors."""
+    """Pause a durable consumer until a moment. Raises nats-py's errors, and ``UNIMPLEMENTED`` for an older server."""
+    if _version(client) < _PAUSES:
+        raise MessagingError(Code.UNIMPLEMENTED, "NATS pauses consumers from 2.11 on; upgrade the server")
     moment = datetime.fromtimestamp(until, UTC).isoformat()
     await ask(client, f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": moment}, timeout)
+
+
+def _version(client: DirectClient) -> tuple[int, int]:
+    version = client.connected_server_version
+    return version.major, version.minor

@@ -137,6 +137,9 @@ class Footing:
         except MessagingError as error:
             self._stands_in = _NOWHERE
             self._trouble = error
+        except Exception as error:  # noqa: BLE001  # who fetches hears of it
+            self._stands_in = _NOWHERE
+            self._trouble = MessagingError(Code.INTERNAL, f"{self._what}: {error!r}")
         finally:
             self._mending = None
             self.news.set()
@@ -183,7 +186,7 @@ class Footing:
         await self._announce(client)
         if not self._durable.can_reset(client):
             self._pulls.forget()
-        info = await self._durable.reset(client)
+        info = await self._durable.reset(client, order.next_start)
         if order.lost:
             self._anew_since = loop.time() if info["num_pending"] else _NEVER
 
@@ -225,6 +228,8 @@ class Footing:
             self.news.set()
 
     def _connection_changed(self) -> None:
+        if self._mending is not None:
+            self._mending.cancel()  # it waits for an answer that will not come
         self._pulls.forget()
         if self._intake.order is not None:
             self._intake.order.lose()

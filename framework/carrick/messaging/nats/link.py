@@ -56,17 +56,18 @@ class Link:
             raise MessagingError(Code.UNAVAILABLE, f"{what}: NATS reads no more")
         self._lines.append(line)
         if len(self._lines) == 1:
-            self._sending = asyncio.get_running_loop().create_task(self._send())
+            self._sending = asyncio.get_running_loop().create_task(self.send())
 
     async def flush(self) -> None:
         """Send what was posted, and wait a moment until the server has read it."""
-        await self._send()
+        await self.send()
         client = self.client
         if client is not None and client.is_connected:
             with suppress(TimeoutError, NatsError):
                 await client.flush(timeout=_FLUSH_TIMEOUT)  # type: ignore[arg-type]  # any number of seconds will do
 
-    async def _send(self) -> None:
+    async def send(self) -> None:
+        """Send what was posted."""
         lines, self._lines = self._lines, []
         if lines and self.client is not None:
             with suppress(NatsError):

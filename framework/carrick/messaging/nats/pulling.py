@@ -7,7 +7,6 @@ from enum import Enum, auto
 __all__ = ["Ended", "Pulls", "Request", "status_of"]
 
 _MARGIN = 1.0
-_SHORTEST = 0.02  # a request that ends sooner may have ended before it arrives
 _HEARTBEAT = 100
 _NO_RESPONDERS = 503
 _HARMLESS = ("Batch Completed", "Leadership Change", "Server Shutdown")
@@ -56,7 +55,6 @@ class Pulls:
 
         A message that is larger than all that was asked for would never come: it is asked for by itself.
         """
-        seconds = max(seconds, _SHORTEST)
         asked = {"batch": 1 if self._next_is_large else count, "expires": round(seconds * 1e9)}
         if not self._next_is_large:
             asked["max_bytes"] = most_bytes

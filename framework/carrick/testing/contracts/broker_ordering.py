@@ -173,6 +173,23 @@ class OrderingContract(SharedScene):
         await third.ack()
         await self._until_settled(consumer)
 
+    @pytest.mark.parametrize("published_since", [0, 10])
+    async def test_one_that_takes_over_is_not_overtaken(self, scene: Scene, published_since: int) -> None:
+        """It has as many out as the one before it had: what it holds comes to that one too, if it goes on."""
+        await scene.append(20)
+        first = await scene.consume(ordered=True)
+        held = await fetched(first, 4, ack=False)
+        for delivery in held[:3]:
+            await delivery.ack()
+        await until_pending(first, 17)
+        async with scene.site.another() as broker:
+            second = await scene.consume(ordered=True, broker=broker)
+            assert numbers(await fetched(second, 4, ack=False)) == [3, 4, 5, 6]
+            await scene.publish(*range(20, 20 + published_since))
+            seen = numbers(await fetched(first, 5, ack=False))
+            await second.close()
+        assert seen == [4, 5, 6, 7, 8]
+
     async def test_two_of_a_name_never_overtake_each_other(self, scene: Scene) -> None:
         """They disturb each other; each is handed everything in its order that is not settled."""
         await scene.append(300)
@@ -180,7 +197,7 @@ class OrderingContract(SharedScene):
         async with scene.site.another() as other:
             consumers = [await scene.consume(ordered=True, max_in_flight=50, broker=each) for each in (None, other)]
             await asyncio.gather(*(self._work(consumer, ledger, random.Random(5)) for consumer in consumers))
-            await self._until_settled(consumers[0])
+            await self._until_both_have_settled(consumers)
             for consumer in consumers:
                 await consumer.close()
 
@@ -224,6 +241,20 @@ class OrderingContract(SharedScene):
                         held.pop()
                 except MessagingError:
                     await asyncio.sleep(0.01)
+
+    async def _until_both_have_settled(self, consumers: Sequence[Consumer]) -> None:
+        """Wait until the broker knows that all is settled; what it did not hear of comes to either of them."""
+
+        async def settled() -> bool:
+            try:
+                for consumer in consumers:
+                    for delivery in await consumer.fetch(10, 0.02):
+                        await delivery.ack()
+                return await consumers[0].pending() == 0
+            except MessagingError:
+                return False
+
+        await until(settled)
 
     async def _until_settled(self, consumer: Consumer) -> None:
         """Wait until the broker knows that all is settled, and hands out nothing more."""

@@ -83,6 +83,7 @@ class OutageContract:
         await fragile.publish(1, 2)
         held = await fetched(consumer, 2, ack=False)
         await fragile.site.go_away()
+        await self._until_away(fragile)
         for delivery in held:
             with pytest.raises(MessagingError):
                 await delivery.ack()
@@ -116,6 +117,15 @@ class OutageContract:
     async def _publish_when_back(self, scene: Scene, number: int) -> None:
         await self._until_back(scene)
         await scene.publish(number)
+
+    async def _until_away(self, scene: Scene) -> None:
+        async def away() -> bool:
+            try:
+                return await scene.broker.holding(scene.stream) is None
+            except MessagingError:
+                return True
+
+        await until(away)
 
     async def _until_back(self, scene: Scene) -> None:
         async def back() -> bool:

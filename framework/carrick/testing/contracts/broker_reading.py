@@ -62,7 +62,8 @@ class ReadingContract(SharedScene):
             (f"{scene.root}.b.p00", 3, b"3"),
         }
         (of_b,) = await scene.broker.latest(scene.stream, f"{scene.root}.b.>")
-        assert of_b.headers == {"ce-id": "3", "ce-source": "caf%C3%A9", "Empty": "", "Nats-Msg-Id": "b-3"}
+        expected = {"ce-id": "3", "ce-source": "caf%C3%A9", "Empty": "", "Nats-Msg-Id": "b-3"}
+        assert {name: of_b.headers[name] for name in expected} == expected
         assert abs(of_b.stored_at - time.time()) < 60
         assert list(await scene.broker.latest(scene.stream, f"{scene.root}.none.*")) == []
         with pytest.raises(MessagingError):
@@ -119,11 +120,14 @@ class ReadingContract(SharedScene):
         deliveries = await fetched(consumer, 3, ack=False)
         await deliveries[0].ack()
         await deliveries[1].nak()
-        await fetched(consumer, 1, ack=False)
+        out = deliveries[1:]
+        while out[-1].deliveries == 1:  # others may pass it
+            out += await fetched(consumer, 1, ack=False)
+        last = max(each.sequence for each in out)
 
         async def reached() -> bool:
             place = await scene.broker.place(scene.stream, "c")
-            return place == Place(pending=2, in_flight=2, redelivered=1, settled_to=1)
+            return place == Place(pending=5 - last, in_flight=last - 1, redelivered=1, settled_to=1)
 
         await until(reached)
 
