@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from carrick.cancellation import cancelled
@@ -25,7 +24,7 @@ from carrick.errors import CarrickError, Code, ConfigurationError, DuplicateEven
 from carrick.ids import random_id
 from carrick.instruments import Instruments
 from carrick.loop import Loop
-from carrick.messaging.cloudevents import Envelope, read
+from carrick.messaging.cloudevents import Envelope, decode, read
 from carrick.messaging.contract import Broker, Consumer, Delivery
 from carrick.messaging.deadletter import DeadLetters
 from carrick.observe import EventDeadLettered, EventHandlingFailed, Observer, log
@@ -291,10 +290,7 @@ class Subscriber:
         route = self._routes.get(full_name or "")
         if route is None:
             raise ValueError(f"{self.name} handles no events of type {full_name!r}")
-        try:
-            return _Parsed(route.spec.message.FromString(delivery.data), envelope, route)
-        except DecodeError as error:
-            raise ValueError(f"the payload is no {full_name}: {error}") from error
+        return _Parsed(decode(route.spec, envelope, delivery.data), envelope, route)
 
     def _type_of(self, subject: str) -> str | None:
         """Return the event type of a message without ``ce-type``, by its subject."""

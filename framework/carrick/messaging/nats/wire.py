@@ -5,6 +5,7 @@ does. What is used here of its client is private to it, the same in nats-py 2.12
 made. The protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from inspect import iscoroutinefunction
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.errors import (
     BadHeaderError,
     BadSubjectError,
@@ -19,13 +21,14 @@ from nats.errors import (
     MaxPayloadError,
     OutboundBufferLimitError,
 )
+from nats.errors import Error as NatsError
 
 from carrick.errors import ConfigurationError
 
-__all__ = ["abandon", "check_nats_py", "forget", "publication", "send"]
+__all__ = ["abandon", "check_nats_py", "forget", "leave", "publication", "send"]
 
 _PRIVATE = ("_send_command", "_flush_pending")
-_BUFFER = ("_pending", "_pending_data_size", "_transport")
+_BUFFER = ("_pending", "_pending_data_size", "_transport", "_remove_sub")
 _MOST_UNSENT = 32 * 1024 * 1024  # a few batches: each try to a server that stands still adds one
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # a token of RFC 9110
@@ -43,8 +46,8 @@ def check_nats_py() -> None:
         )
 
 
-def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit: int) -> bytes:
-    """Return what publishes a message.
+def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit: int, reply: str = "") -> bytes:
+    """Return what publishes a message, with the subject that is to be answered to, if any.
 
     Line breaks in values become spaces, as in nats-py. Raises nats-py's errors: for a subject or a header that can't be
     sent, and for a message of more than ``limit`` bytes as the server counts them.
@@ -61,7 +64,8 @@ def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit:
     size = len(block) + len(data)
     if size > limit:
         raise MaxPayloadError
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (_sendable(subject), len(block), size, block, data)
+    where = _sendable(subject) + b" " + reply.encode() if reply else _sendable(subject)
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (where, len(block), size, block, data)
 
 
 async def send(client: Client, publications: Sequence[bytes]) -> None:
@@ -88,6 +92,22 @@ def abandon(client: Client) -> None:
     writer = getattr(client._transport, "_io_writer", None)  # a WebSocket has none
     if writer is not None:
         writer.transport.abort()
+
+
+async def leave(client: Client, subscription: Subscription, timeout: float) -> None:
+    """End a subscription. What the server has sent by now is still handed over, if that takes no longer than this.
+
+    nats-py's ``drain`` would subscribe once more after an outage, and raises in one.
+    """
+    try:
+        if client.is_connected:
+            async with asyncio.timeout(timeout):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+    except (NatsError, TimeoutError):  # the server is gone, or stands still: it hands over nothing
+        pass
+    finally:
+        client._remove_sub(subscription._id)
+        subscription._stop_processing()
 
 
 @lru_cache(maxsize=1024)
