@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import nats
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
+from nats.aio.msg import Msg
 
 from carrick.context import Context, enter
 from carrick.errors import (
@@ -66,17 +67,18 @@ def placed(order_id: str) -> OrderPlaced:
 async def test_everybody_has_an_event_and_one_of_a_group(nats_server: NatsServer) -> None:
     """Two listeners without a group have all; of two in a group each has a part, and together they have all."""
     alone, also, one, other = Heard(), Heard(), Heard(), Heard()
-    async with AtMostOnce(nats_server.url, name="a") as a, AtMostOnce(nats_server.url, name="b") as b:
-        async with (
-            a.subscribe(on_order_placed(alone.handle)),
-            b.subscribe(on_order_placed(also.handle)),
-            a.subscribe(on_order_placed(one.handle), "g"),
-            b.subscribe(on_order_placed(other.handle), "g"),
-        ):
-            sent = [f"o-{number}" for number in range(100)]
-            for each in sent:
-                await a.publish(ORDER_PLACED, placed(each))
-            await until(lambda: len(alone.orders) == len(also.orders) == len(one.orders + other.orders) == 100)
+    async with (
+        AtMostOnce(nats_server.url, name="a") as a,
+        AtMostOnce(nats_server.url, name="b") as b,
+        a.subscribe(on_order_placed(alone.handle)),
+        b.subscribe(on_order_placed(also.handle)),
+        a.subscribe(on_order_placed(one.handle), "g"),
+        b.subscribe(on_order_placed(other.handle), "g"),
+    ):
+        sent = [f"o-{number}" for number in range(100)]
+        for each in sent:
+            await a.publish(ORDER_PLACED, placed(each))
+        await until(lambda: len(alone.orders) == len(also.orders) == len(one.orders + other.orders) == 100)
     assert alone.orders == also.orders == sent
     assert sorted(one.orders + other.orders) == sorted(sent)
     assert one.orders
@@ -101,11 +103,13 @@ async def test_what_nobody_hears_is_gone(nats_server: NatsServer) -> None:
 async def test_an_event_is_a_cloudevent_with_the_ids_of_its_cause(nats_server: NatsServer) -> None:
     """Headers as of the outbox; correlation, cause and trace go on to the handler."""
     heard = Heard()
-    async with AtMostOnce(nats_server.url, name="till", source="shop/till") as words:
-        async with words.subscribe(on_order_placed(heard.handle), options=IntakeOptions(timeout=5.0)):
-            with enter(Context(None, correlation_id="correlation", key="cause", trace=TRACE)):
-                await words.publish(ORDER_PLACED, placed("ü 1"))
-            await until(lambda: heard.contexts)
+    async with (
+        AtMostOnce(nats_server.url, name="till", source="shop/till") as words,
+        words.subscribe(on_order_placed(heard.handle), options=IntakeOptions(timeout=5.0)),
+    ):
+        with enter(Context(None, correlation_id="correlation", key="cause", trace=TRACE)):
+            await words.publish(ORDER_PLACED, placed("ü 1"))
+        await until(lambda: heard.contexts)
     (ctx,) = heard.contexts
     headers = {name: str(value) for name, value in ctx.metadata}
     assert (ctx.correlation_id, ctx.causation_id, ctx.trace) == ("correlation", "cause", TRACE)
@@ -198,11 +202,13 @@ async def test_several_events_are_handled_at_once(nats_server: NatsServer) -> No
         await asyncio.sleep(0.02)
         at_once -= 1
 
-    async with AtMostOnce(nats_server.url, name="a") as words:
-        async with words.subscribe(on_order_placed(handle), options=IntakeOptions(concurrency=4)) as listener:
-            for number in range(20):
-                await words.publish(ORDER_PLACED, placed(f"o-{number}"))
-            await until(lambda: listener.handled == 20)
+    async with (
+        AtMostOnce(nats_server.url, name="a") as words,
+        words.subscribe(on_order_placed(handle), options=IntakeOptions(concurrency=4)) as listener,
+    ):
+        for number in range(20):
+            await words.publish(ORDER_PLACED, placed(f"o-{number}"))
+        await until(lambda: listener.handled == 20)
     assert most == 4
 
 
@@ -525,12 +531,14 @@ async def test_closing_lets_what_was_taken_finish(nats_url: str) -> None:
         return GetOrderResponse(order_id=request.order_id)
 
     async with AtMostOnce(nats_url, name="client") as words:
-        async with AtMostOnce(nats_url, name="server") as server:
-            async with server.respond(subject, GetOrderRequest, handle):
-                task = asyncio.create_task(
-                    words.request(subject, GetOrderRequest(order_id="1"), GetOrderResponse, timeout=9.0)
-                )
-                await begun.wait()
+        async with (
+            AtMostOnce(nats_url, name="server") as server,
+            server.respond(subject, GetOrderRequest, handle),
+        ):
+            task = asyncio.create_task(
+                words.request(subject, GetOrderRequest(order_id="1"), GetOrderResponse, timeout=9.0)
+            )
+            await begun.wait()
         assert (await task).order_id == "1"
         with pytest.raises(TransportError, match="nobody"):
             await words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=9.0)
@@ -546,11 +554,13 @@ async def test_closing_is_bounded(nats_url: str) -> None:
         return GetOrderResponse()
 
     async with AtMostOnce(nats_url, name="client") as words:
-        async with AtMostOnce(nats_url, name="server", grace=0.2) as server:
-            async with server.respond(subject, GetOrderRequest, handle):
-                task = asyncio.create_task(words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=20.0))
-                await begun.wait()
-                began = time.monotonic()
+        async with (
+            AtMostOnce(nats_url, name="server", grace=0.2) as server,
+            server.respond(subject, GetOrderRequest, handle),
+        ):
+            task = asyncio.create_task(words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=20.0))
+            await begun.wait()
+            began = time.monotonic()
         with pytest.raises(RemoteError, match="stopped while handling") as caught:
             await task
     assert caught.value.code is Code.UNAVAILABLE
@@ -593,7 +603,7 @@ async def test_others_can_ask_and_answer(nats_url: str) -> None:
             await raw.publish(f"LIVE.{subject}", b"")  # nobody to answer to
         replies = [(b"", {"Nats-Service-Error-Code": "500", "Nats-Service-Error": "boom"}), (b"\xff\xff", None)]
 
-        async def reply(message: nats.aio.msg.Msg) -> None:
+        async def reply(message: Msg) -> None:
             data, headers = replies.pop(0)
             await raw.publish(message.reply, data, headers=headers)
 
