@@ -125,6 +125,8 @@ def decode(spec: EventSpec[Event], envelope: Envelope, data: bytes) -> Event:
         if kind in _PROTOBUF:
             return spec.message.FromString(data)
         if kind == _JSON:
+            if not data.lstrip().startswith(b"{"):  # an empty list would be an empty message
+                raise ValueError("its JSON is no object")
             return json_format.Parse(data, spec.message(), ignore_unknown_fields=True)
     except (DecodeError, json_format.ParseError, ValueError, RecursionError) as error:
         raise ValueError(f"the payload is no {spec.full_name}: {str(error) or type(error).__name__}") from error
