@@ -29,6 +29,9 @@ _JSON = "application/json"
 _STRUCTURED = "application/cloudevents"
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _PLAIN = re.compile(f"[{re.escape(_KEPT)}]*").fullmatch
+_URI_SIGNS = "-._~:/?#[]@!$&'()*+,;="
+_URI = re.compile(f"(?:[A-Za-z0-9{re.escape(_URI_SIGNS)}]|%[0-9A-Fa-f]{{2}})+").fullmatch
+_NO_TRIPLET = re.compile("%(?![0-9A-Fa-f]{2})")
 _MAX_VALUE = 1024
 _MOMENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<time>[0-2]\d:[0-5]\d:)(?P<second>[0-5]\d|60)(?P<part>\.\d{1,20})?"
@@ -61,12 +64,13 @@ class Envelope:
 def headers_for(spec: EventSpec[Any], envelope: Envelope, *, time: float) -> dict[str, str]:
     """Return the headers of an event of a contract that happened at ``time``, seconds since the epoch.
 
-    Without a source the path of the contract is one: CloudEvents allows no empty attributes.
+    CloudEvents allows no empty attributes, and its source is a URI-reference: what such a one must not hold is
+    percent-encoded (and its percent signs are once more, in the header); without a source the contract's path is one.
     """
     headers = {
         "ce-specversion": "1.0",
         "ce-id": envelope.id,
-        "ce-source": _encode(envelope.source or spec.source or spec.full_name),
+        "ce-source": _encode(_uri(envelope.source or spec.source or spec.full_name)),
         "ce-type": spec.full_name,
         "ce-time": _moment(time),
         "ce-datacontenttype": CONTENT_TYPE,
@@ -137,6 +141,11 @@ def decode(spec: EventSpec[Event], envelope: Envelope, data: bytes) -> Event:
 
 def _encode(value: str) -> str:
     return value if _PLAIN(value) else quote(value, safe=_KEPT)
+
+
+def _uri(source: str) -> str:
+    """Return a source as a URI-reference (RFC 3986): the one it is, or the one that it maps to (RFC 3987, 3.1)."""
+    return source if _URI(source) else quote(_NO_TRIPLET.sub("%25", source), safe=_URI_SIGNS + "%")
 
 
 def _id(value: str | None) -> str | None:
