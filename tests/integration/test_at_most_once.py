@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import nats
 import pytest
@@ -184,8 +185,8 @@ async def test_a_failed_event_is_dropped_and_the_next_is_handled(
     reasons = sorted(each.reason for each in seen if isinstance(each, EventDropped))
     assert [reason.partition(":")[0] for reason in reasons] == [
         "KeyError",
-        "TimeoutError",
         "it is of type 'a.B', not shop.orders.v1.OrderPlaced",
+        "not handled within 0.2 s",
         "the payload is no shop.orders.v1.OrderPlaced",
     ]
     assert "Traceback" in caplog.text
@@ -626,3 +627,63 @@ async def test_what_is_no_subject_is_refused(nats_url: str, subject: str) -> Non
         with pytest.raises(MessagingError, match="no subject"):
             async with words.respond(subject, GetOrderRequest, _order):
                 pass
+
+
+async def test_what_the_server_forbids_is_told_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who asks hears of it, and that it was not handled; who publishes has a line in the log. The rest goes on."""
+    denied = 'authorization { users: [ {user: a, password: b, permissions: { publish: { deny: "LIVE.secret.>" } } } ] }'
+    with NatsServer(tmp_path, config=denied) as server:
+        url = server.url.replace("nats://", "nats://a:b@")
+        async with AtMostOnce(url, name="a") as words, words.respond("open.get", GetOrderRequest, _order):
+            with pytest.raises(MessagingError, match="does not let this user publish") as caught:
+                await words.request("secret.get", GetOrderRequest(), GetOrderResponse, timeout=30.0)
+            await words.request("open.get", GetOrderRequest(), GetOrderResponse, timeout=5.0)
+    assert caught.value.code is Code.PERMISSION_DENIED
+    assert caught.value.attempt is not None
+    assert not caught.value.attempt.sent
+    assert "secret.get" in caplog.text
+    assert "a:b@" not in caplog.text
+
+
+async def test_a_cancelled_end_leaves_nothing_running(nats_url: str) -> None:
+    """Who is cancelled while handlers finish cancels them."""
+    subject, begun, ended = f"t.{random_id()}", asyncio.Event(), asyncio.Event()
+
+    async def handle(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        begun.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+        return GetOrderResponse()
+
+    async def serve() -> None:
+        async with AtMostOnce(nats_url, name="server") as server, server.respond(subject, GetOrderRequest, handle):
+            await begun.wait()
+
+    async with AtMostOnce(nats_url, name="client") as words:
+        asking = asyncio.create_task(words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=20.0))
+        serving = asyncio.create_task(serve())
+        while not begun.is_set():  # asked before anybody responds is refused: ask again
+            await asyncio.sleep(0.01)
+            if asking.done():
+                asking.exception()
+                asking = asyncio.create_task(words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=20.0))
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        assert ended.is_set()
+        assert time.monotonic() - began < 5
+        with pytest.raises(CarrickError):
+            await asking
+
+
+async def test_a_bad_group_is_refused(nats_url: str) -> None:
+    """Before anything is sent."""
+    async with AtMostOnce(nats_url, name="a") as words:
+        for group in ("", "a b", "g>"):
+            with pytest.raises(MessagingError, match="no name for a group"):
+                async with words.subscribe(on_order_placed(Heard().handle), group):
+                    pass

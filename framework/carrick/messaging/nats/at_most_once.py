@@ -26,6 +26,7 @@ from carrick.messaging.cloudevents import Envelope, headers_for
 from carrick.messaging.intake import Intake, IntakeOptions
 from carrick.messaging.nats.answers import Answers
 from carrick.messaging.nats.connection import Connection
+from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.faults import vendor_errors
 from carrick.messaging.nats.listener import Listener
 from carrick.messaging.nats.responder import Responder
@@ -99,8 +100,11 @@ class AtMostOnce:
         self._observe = observe
         self._instruments = instruments
         self._answers = Answers()
+        self._denials = Denials()
         self._interests: set[_Interest] = set()
-        self._connection = Connection(url, name=name, startup_timeout=startup_timeout, opened=self._opened)
+        self._connection = Connection(
+            url, name=name, startup_timeout=startup_timeout, heard=self._heard, opened=self._opened
+        )
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
@@ -165,8 +169,9 @@ class AtMostOnce:
         A deadline of what is being handled shortens that. Raises ``RemoteError`` with what the responder said;
         ``DeadlineError`` when no answer came in time: whether the request was handled is then unknown;
         ``TransportError`` (``UNAVAILABLE``) when nobody responds or NATS is away, at once, and certainly unhandled
-        (``error.attempt.sent`` is false); ``MessagingError`` (``INVALID_ARGUMENT``) for a request larger than the
-        server takes. Cancelling gives up waiting; the responder is not told.
+        (``error.attempt.sent`` is false); ``MessagingError`` for a request larger than the server takes
+        (``INVALID_ARGUMENT``) or that it forbids (``PERMISSION_DENIED``). Cancelling gives up waiting; the responder is
+        not told.
         """
         ctx, now = current(), self._clock.monotonic()
         attempt = Attempt(1, AttemptKind.FIRST)
@@ -176,9 +181,13 @@ class AtMostOnce:
             raise DeadlineError(f"request to {subject} was not sent: the deadline had passed", attempt=attempt)
         headers = request_headers(ctx, subject, left)
         try:
-            answer = await self._asked(_below(subject), headers, message, attempt, left)
+            where = _below(subject)
+            asking = self._asked(where, headers, message, attempt, left)
+            answer = await self._denials.unless_denied((where.lower(),), asking)  # nats-py hands errors on so
         except CarrickError as error:
             attempt.code = error.code
+            attempt.sent = attempt.sent and error.code is not Code.PERMISSION_DENIED
+            error.attempt = attempt
             raise
         if (refusal := error_of(answer.headers or {}, answer.data, attempt)) is not None:
             attempt.code = refusal.code
@@ -250,6 +259,10 @@ class AtMostOnce:
     async def _listening(
         self, subject: str, group: str | None, received: Callable[[Msg], Awaitable[None]], intake: Intake[Any]
     ) -> AsyncIterator[None]:
+        if group is not None and not _SUBJECT(group):
+            raise MessagingError(
+                Code.INVALID_ARGUMENT, f"{group!r} is no name for a group: letters and digits, like stock"
+            )
         interest = _Interest(_below(subject), group or "", received, intake)
         client = self._connection.connected()
         self._interests.add(interest)
@@ -264,9 +277,17 @@ class AtMostOnce:
     async def _leave(self, interest: _Interest) -> None:
         self._interests.discard(interest)
         on, interest.on = interest.on, None
-        if on is not None:
-            await leave(*on, timeout=_LEAVING)
+        try:
+            if on is not None:
+                await leave(*on, timeout=_LEAVING)
+        except BaseException:
+            await interest.intake.close(0.0)
+            raise
         await interest.intake.close(self._grace)
+
+    def _heard(self, error: Exception) -> bool:
+        self._denials.heard(error)  # who asks hears of it; who publishes has only the log
+        return False
 
     async def _opened(self, client: Client) -> None:
         await self._answers.listen(client)

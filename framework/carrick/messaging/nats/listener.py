@@ -84,14 +84,15 @@ class Listener:
             return self._drop(message, envelope, str(error))
         with enter(self._context(envelope, headers)) as ctx:
             try:
-                async with asyncio.timeout(self._options.timeout):
+                async with asyncio.timeout(self._options.timeout) as limit:
                     await self._service(event, ctx)
             except (Exception, asyncio.CancelledError) as error:  # whatever a handler raises, the next one has its turn
                 if cancelled(error):
                     raise
                 if not isinstance(error, CarrickError | TimeoutError):
                     _logger.error("%s: the handler of %s failed", self._name, self._spec.full_name, exc_info=error)
-                return self._drop(message, envelope, f"{type(error).__name__}: {error}")
+                late = limit.expired() and f"not handled within {self._options.timeout:g} s"
+                return self._drop(message, envelope, late or f"{type(error).__name__}: {error}")
         self.handled += 1
         return None
 
