@@ -646,7 +646,7 @@ async def test_what_the_server_forbids_is_told_at_once(tmp_path: Path, caplog: p
 
 
 async def test_a_cancelled_end_leaves_nothing_running(nats_url: str) -> None:
-    """Who is cancelled while handlers finish cancels them."""
+    """Who is cancelled while handlers finish cancels them; who asked is told so."""
     subject, begun, ended = f"t.{random_id()}", asyncio.Event(), asyncio.Event()
 
     async def handle(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
@@ -676,7 +676,7 @@ async def test_a_cancelled_end_leaves_nothing_running(nats_url: str) -> None:
             await serving
         assert ended.is_set()
         assert time.monotonic() - began < 5
-        with pytest.raises(CarrickError):
+        with pytest.raises(RemoteError, match="stopped while handling"):
             await asking
 
 

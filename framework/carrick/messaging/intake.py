@@ -76,7 +76,8 @@ class Intake(Generic[T]):
     async def close(self, grace: float) -> int:
         """Take no more, and let what was taken end within ``grace`` seconds; then cancel it.
 
-        Return how many were cancelled or never begun. A cancellation of this cancels them at once.
+        Return how many were cancelled or never begun. A cancellation of this cancels them at once, and goes on when
+        they have ended.
         """
         self._closed = True
         cut = 0
@@ -91,8 +92,8 @@ class Intake(Generic[T]):
             self._waiting.clear()
             for task in self._running:
                 task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+            if self._running:
+                await asyncio.wait(self._running)
         return cut
 
     def _begin(self, item: T) -> None:
