@@ -186,7 +186,7 @@ async def at_most_once(live: AtMostOnce) -> None:
     answer = await live.request("orders.get", GetOrderRequest(), GetOrderResponse, timeout=1.0)
     assert_type(answer, GetOrderResponse)
     await live.publish(ORDER_PLACED, OrderPlaced())
-    await live.publish(ORDER_PLACED, GetOrderRequest())  # type: ignore[arg-type]  # another event
+    await live.publish(ORDER_PLACED, GetOrderRequest())  # type: ignore[misc]  # another event
     async with live.respond("orders.get", GetOrderRequest, get) as responder:
         assert_type(responder, Responder[GetOrderRequest])
     live.respond("orders.get", OrderPlaced, get)  # type: ignore[arg-type]  # it handles something else
