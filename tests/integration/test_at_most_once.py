@@ -578,6 +578,32 @@ async def test_closing_a_frozen_server_is_bounded(nats_server: NatsServer) -> No
     nats_server.thaw()
 
 
+async def test_a_server_that_stood_still_is_heard_again(nats_server: NatsServer) -> None:
+    """Who began and ended subscriptions meanwhile goes on as before: what came late does no harm."""
+    heard = Heard()
+    async with AtMostOnce(nats_server.url, name="a") as words:
+        nats_server.freeze()
+        async with words.subscribe(on_order_placed(heard.handle)):
+            pass
+        async with words.subscribe(on_order_placed(heard.handle)) as listener:
+            nats_server.thaw()
+            async with asyncio.timeout(10):
+                while not listener.handled:
+                    await words.publish(ORDER_PLACED, placed("thawed"))
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_subscription_is_known_when_its_block_begins(nats_url: str) -> None:
+    """Others reach it at once, again and again, and no more once it has ended."""
+    subject = f"t.{random_id()}"
+    async with AtMostOnce(nats_url, name="a") as words, AtMostOnce(nats_url, name="b") as other:
+        for _ in range(100):
+            async with other.respond(subject, GetOrderRequest, _order):
+                await words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=5.0)
+            with pytest.raises(TransportError, match="nobody"):
+                await words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=5.0)
+
+
 async def test_closing_with_subscriptions_open_ends_them(nats_url: str) -> None:
     """Who closes the connection first loses nothing that was taken; leaving the block later does no harm."""
     heard = Heard()
@@ -594,8 +620,7 @@ async def test_closing_with_subscriptions_open_ends_them(nats_url: str) -> None:
 async def test_others_can_ask_and_answer(nats_url: str) -> None:
     """A peer that knows nothing of the framework: no headers, an error as in NATS's service API, broken bytes."""
     subject = f"t.{random_id()}"
-    raw = await nats.connect(nats_url)
-    async with AtMostOnce(nats_url, name="a") as words:
+    async with AtMostOnce(nats_url, name="a") as words, await nats.connect(nats_url) as raw:
         async with words.respond(subject, GetOrderRequest, _order):
             answer = await raw.request(f"LIVE.{subject}", GetOrderRequest(order_id="7").SerializeToString(), timeout=5)
             assert GetOrderResponse.FromString(answer.data).order_id == "7"
@@ -615,7 +640,6 @@ async def test_others_can_ask_and_answer(nats_url: str) -> None:
         assert caught.value.code is Code.UNKNOWN
         with pytest.raises(TransportError, match="can't be read"):
             await words.request(subject, GetOrderRequest(), GetOrderResponse, timeout=5.0)
-    await raw.close()
 
 
 @pytest.mark.parametrize("subject", ["", "a b", "a.*", "a.>", ".a", "a..b", "a\r\nb"])

@@ -30,7 +30,7 @@ from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.faults import vendor_errors
 from carrick.messaging.nats.listener import Listener
 from carrick.messaging.nats.responder import Responder
-from carrick.messaging.nats.wire import leave, publication, send
+from carrick.messaging.nats.wire import known, leave, publication, send
 from carrick.messaging.request_words import error_of, request_headers
 from carrick.observe import Observer, log
 from carrick.route import EventRoute
@@ -43,7 +43,7 @@ so no such stream stores what is sent here, and answers a request in the place o
 
 _EVENTS = IntakeOptions()
 _REQUESTS = IntakeOptions(concurrency=32, max_waiting=64)
-_LEAVING = 2.0
+_PATIENCE = 2.0
 _SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*").fullmatch
 _NO_RESPONDERS = "503"
 _NOT_SENT = (ConnectionClosedError, OutboundBufferLimitError)
@@ -269,7 +269,7 @@ class AtMostOnce:
         try:
             with vendor_errors(f"subscribe to {interest.subject}"):
                 await interest.subscribe(client)
-                await _known(client)
+                await _told(client)
             yield
         finally:
             await self._leave(interest)
@@ -279,7 +279,7 @@ class AtMostOnce:
         on, interest.on = interest.on, None
         try:
             if on is not None:
-                await leave(*on, timeout=_LEAVING)
+                await leave(*on, timeout=_PATIENCE)
         except BaseException:
             await interest.intake.close(0.0)
             raise
@@ -294,7 +294,7 @@ class AtMostOnce:
         for interest in list(self._interests):
             await interest.subscribe(client)
             if interest not in self._interests and interest.on is not None:  # left meanwhile
-                await leave(*interest.on, timeout=_LEAVING)
+                await leave(*interest.on, timeout=_PATIENCE)
 
     def _envelope(self, spec: EventSpec[Event], event: Event) -> Envelope:
         ctx = current()
@@ -334,10 +334,10 @@ async def _send(client: Client, sent: bytes, attempt: Attempt, what: str) -> Non
         raise TransportError(Code.UNAVAILABLE, f"{what}: not connected to NATS", attempt=attempt) from error
 
 
-async def _known(client: Client) -> None:
+async def _told(client: Client) -> None:
     """Return when the server knows what was subscribed to; while it is away, it will be told when it is back."""
     try:
         if client.is_connected:
-            await client.flush(timeout=2)
-    except (NatsError, TimeoutError):
+            await known(client, _PATIENCE)
+    except NatsError:
         pass

@@ -25,10 +25,10 @@ from nats.errors import Error as NatsError
 
 from carrick.errors import ConfigurationError
 
-__all__ = ["abandon", "check_nats_py", "forget", "leave", "publication", "send"]
+__all__ = ["abandon", "check_nats_py", "forget", "known", "leave", "publication", "send"]
 
 _PRIVATE = ("_send_command", "_flush_pending")
-_BUFFER = ("_pending", "_pending_data_size", "_transport", "_remove_sub")
+_BUFFER = ("_pending", "_pending_data_size", "_transport", "_pongs", "_remove_sub")
 _MOST_UNSENT = 32 * 1024 * 1024  # a few batches: each try to a server that stands still adds one
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # a token of RFC 9110
@@ -94,15 +94,35 @@ def abandon(client: Client) -> None:
         writer.transport.abort()
 
 
+async def known(client: Client, timeout: float) -> bool:
+    """Say whether the server has seen all that was sent so far, within a time. Raises nats-py's errors.
+
+    nats-py's ``flush`` sends its PING past what waits to be sent; and where it gave up waiting, the PONG that comes
+    later ends the loop that reads.
+    """
+    pong = asyncio.get_running_loop().create_future()
+    client._pongs.append(pong)
+    try:
+        await send(client, [b"PING\r\n"])
+    except NatsError:
+        if pong in client._pongs:
+            client._pongs.remove(pong)
+        raise
+    await asyncio.wait((pong,), timeout=timeout)
+    return pong.done()
+
+
 async def leave(client: Client, subscription: Subscription, timeout: float) -> None:
     """End a subscription. What the server has sent by now is still handed over, if that takes no longer than this.
 
-    nats-py's ``drain`` would subscribe once more after an outage, and raises in one.
+    nats-py's ``drain`` would subscribe once more after an outage, raises in one, and relies on ``flush``.
     """
     try:
         if client.is_connected:
-            async with asyncio.timeout(timeout):
-                await subscription.drain()  # type: ignore[no-untyped-call]
+            await send(client, [b"UNSUB %d\r\n" % subscription._id])
+            if await known(client, timeout):
+                async with asyncio.timeout(timeout):
+                    await subscription._pending_queue.join()
     except (NatsError, TimeoutError):  # the server is gone, or stands still: it hands over nothing
         pass
     finally:
