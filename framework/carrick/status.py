@@ -9,16 +9,37 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
-from carrick.errors import CarrickError, Code
+from carrick.errors import OWN_FAULTS, CarrickError, Code, StoreError, is_answer
 
-__all__ = ["decoded", "details_of", "encoded", "shortened"]
+__all__ = ["decoded", "details_of", "encoded", "shortened", "told"]
 
 STANDARD_DETAILS = error_details_pb2
 """google.rpc's own details; importing them makes their types known, so that they are unpacked."""
 
 _MAX_MESSAGE = 1024  # bytes; on the wire each may become three
 _MAX_DETAILS = 3072  # bytes, the message once more among them: a peer drops a call with more than 8 KiB of metadata
+_PASSED_ON = frozenset(
+    {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
+)
 _logger = logging.getLogger("carrick.status")
+
+
+def told(error: BaseException, correlation_id: str) -> CarrickError:
+    """Return what a caller is told of an error that ended the handling of its call.
+
+    An error that the handler raised itself is passed as it is. One from a call that the handler made keeps its code
+    only when it may pass (else this service is at fault: ``INTERNAL``), and loses its message. Anything else is
+    ``INTERNAL`` and says nothing but the correlation id.
+    """
+    if is_answer(error):
+        return error
+    if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
+        return CarrickError(Code.INTERNAL, f"internal error; correlation id {correlation_id}")
+    if isinstance(error, StoreError):
+        return CarrickError(error.code, f"the service's database is not available; correlation id {correlation_id}")
+    if error.code in _PASSED_ON:
+        return CarrickError(error.code, "a call that this one depends on failed")
+    return CarrickError(Code.INTERNAL, f"a call that this one depends on failed; correlation id {correlation_id}")
 
 
 def encoded(code: Code, message: str, details: Sequence[Message] = ()) -> bytes:

@@ -58,6 +58,15 @@ def test_the_guide_to_calls_works_word_for_word(tmp_path: Path) -> None:
         pass
 
 
+def test_the_guide_to_plain_events_and_requests_works_word_for_word(tmp_path: Path) -> None:
+    """A screen hears of a price and is asked for it; what nobody answers is told."""
+    folder = tmp_path / "prices"
+    blocks = steps("docs/at-most-once.md", {"/tmp/prices": str(folder), "4227": free_port()})  # noqa: S108
+    assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
+    with followed(blocks[1:], folder, tmp_path):
+        pass
+
+
 def test_the_example_of_an_adapter_passes_the_suite(tmp_path: Path) -> None:
     """What the page on databases makes is held to all that a database must satisfy, and is typed as it should be."""
     folder = tmp_path / "adapter"

@@ -117,7 +117,7 @@ def test_a_bad_url_is_refused(url: str) -> None:
 async def test_a_broker_that_is_not_open_says_so() -> None:
     """Using it before opening or after closing is a mistake with an explanation."""
     broker = NatsBroker("nats://127.0.0.1:4222", name="t")
-    with pytest.raises(MessagingError, match="the broker is not open") as caught:
+    with pytest.raises(MessagingError, match="the connection to NATS is not open") as caught:
         await broker.publish(_message(1))
     assert caught.value.code is Code.FAILED_PRECONDITION
     await broker.close()
@@ -195,8 +195,8 @@ async def test_tries_to_a_frozen_server_do_not_fill_the_memory(nats_server: Nats
                 await broker.append([_large(first + number) for number in range(10)], {"orders.a.p00": 0})
             said.add(raised.value.message)
         assert any("it reads no more" in each for each in said)
-        assert broker._client is not None
-        assert broker._client.pending_data_size < 45_000_000
+        assert broker._connection.client is not None
+        assert broker._connection.client.pending_data_size < 45_000_000
         nats_server.thaw()
 
 
@@ -343,14 +343,14 @@ async def test_a_client_that_was_closed_for_good_is_replaced(nats_server: NatsSe
     """Some errors of a server end nats-py's client: the broker opens another, one, however long it takes."""
     async with NatsBroker(nats_server.url, name="t", startup_timeout=0.3) as broker:
         await broker.ensure_stream("REOPENED", ["reopened.>"])
-        ended = broker._client
+        ended = broker._connection.client
         assert ended is not None
         nats_server.stop()
         await ended.close()  # as nats-py does by itself after such an error
         await asyncio.sleep(1.0)  # several tries fail
         nats_server.start()
         async with asyncio.timeout(10):
-            while broker._client is ended:  # noqa: ASYNC110  # nothing tells of it
+            while broker._connection.client is ended:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.05)
         await broker.publish(Message(stream="REOPENED", subject="reopened.a", id="1", data=b""))
         tries = [task for task in asyncio.all_tasks() if "_reopen" in repr(task.get_coro())]

@@ -73,13 +73,13 @@ async def _until_settled(consumer: Consumer) -> None:
 
 def _lose(broker: NatsBroker, lost: Callable[[bytes], bool]) -> None:
     """Lose some of what is posted to the server."""
-    post = broker._link.post
+    post = broker._connection.link.post
 
     def losing(line: bytes, what: str) -> None:
         if not lost(line):
             post(line, what)
 
-    broker._link.post = losing  # type: ignore[method-assign]
+    broker._connection.link.post = losing  # type: ignore[method-assign]
 
 
 def _lose_deliveries(consumer: Consumer, lost: Callable[[bytes], bool]) -> None:
@@ -211,12 +211,12 @@ async def test_a_consumer_goes_on_with_another_connection(nats_server: NatsServe
         await stream.publish(10)
         consumer = await stream.consume()
         held = await _fetched(consumer, 5, ack=False)
-        ended = broker._client
+        ended = broker._connection.client
         assert ended is not None
         await ended.close()
         with pytest.raises(MessagingError):
             await consumer.fetch(1, 5.0)
-        await until(lambda: broker._client is not ended)
+        await until(lambda: broker._connection.client is not ended)
         rest = await _fetched(consumer, 5, ack=False)
         assert _numbers([*held, *rest]) == list(range(10))
         for delivery in (*held, *rest):

@@ -25,6 +25,8 @@ from carrick import (
 )
 from carrick.messaging import GuardedBroker, Subscriber
 from carrick.messaging.memory import MemoryBroker
+from carrick.messaging.nats import AtMostOnce
+from carrick.messaging.nats.responder import Responder
 from carrick.outbox import Outbox, OutboxWatch, Relay
 from carrick.policy.backlog import shed_on_backlog
 from carrick.resource import Resource
@@ -203,6 +205,22 @@ def newer(event: GetOrderRequest) -> OrderPlaced:
 def older(event: OrderPlaced) -> GetOrderRequest:
     """Make something else of it."""
     return GetOrderRequest(order_id=event.order_id)
+
+
+async def at_most_once(live: AtMostOnce) -> None:
+    """Events and answers have the types of what was asked for."""
+
+    async def get(request: GetOrderRequest, ctx: Context) -> GetOrderResponse:
+        """Answer."""
+        return GetOrderResponse(order_id=request.order_id)
+
+    answer = await live.request("orders.get", GetOrderRequest(), GetOrderResponse, timeout=1.0)
+    assert_type(answer, GetOrderResponse)
+    await live.publish(ORDER_PLACED, OrderPlaced())
+    await live.publish(ORDER_PLACED, GetOrderRequest())  # type: ignore[misc]  # another event
+    async with live.respond("orders.get", GetOrderRequest, get) as responder:
+        assert_type(responder, Responder[GetOrderRequest])
+    live.respond("orders.get", OrderPlaced, get)  # type: ignore[arg-type]  # it handles something else
 
 
 def outbox(events: Outbox) -> OrdersEvents:

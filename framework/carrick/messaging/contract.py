@@ -181,14 +181,14 @@ class Appender(Protocol):
 class Reader(Protocol):
     """What can be read of a stream without consuming it."""
 
-    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def latest(self, stream: str, pattern: str) -> Sequence[Record]:
         """Return the last message of each subject that matches. Raises ``MessagingError`` when there is no stream.
 
         It may be what one of the stream's copies has, a moment behind the others.
         """
         ...
 
-    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def read(self, stream: str, pattern: str, after: int, most: int) -> Sequence[Record]:
         """Return the first ``most`` messages of the subjects that match, after a sequence, oldest first."""
         ...
 

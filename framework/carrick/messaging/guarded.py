@@ -42,13 +42,13 @@ class GuardedBroker:
         """Return a subject's messages after a sequence."""
         return await self._ask(partial(self._broker.stored_after, stream, subject, sequence, most))
 
-    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def latest(self, stream: str, pattern: str) -> Sequence[Record]:
         """Return the last messages of subjects."""
-        return await self._ask(partial(self._broker.latest, stream, filter))
+        return await self._ask(partial(self._broker.latest, stream, pattern))
 
-    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def read(self, stream: str, pattern: str, after: int, most: int) -> Sequence[Record]:
         """Return messages after a sequence."""
-        return await self._ask(partial(self._broker.read, stream, filter, after, most))
+        return await self._ask(partial(self._broker.read, stream, pattern, after, most))
 
     async def remove(self, stream: str, sequence: int) -> bool:
         """Remove a message. Tried again, it may say that it was not there."""

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from carrick.errors import ConfigurationError
 from carrick.event import EventSpec
 from carrick.ids import random_id
-from carrick.messaging.cloudevents import Envelope, read
+from carrick.messaging.cloudevents import Envelope, decode, read
 from carrick.options import UnknownType
 from carrick.route import EventRoute, Upcaster
 from carrick.store.parking import Parked
@@ -123,9 +122,9 @@ class Inbound:
             envelope = replace(envelope, correlation_id=random_id())
         spec, route, upcaster = self._entry(envelope, received.subject)
         try:
-            event = spec.message.FromString(received.data)
-        except DecodeError as error:
-            raise UnreadableError(f"the payload is no {spec.full_name}: {error}", envelope.key) from error
+            event = decode(spec, envelope, received.data)
+        except ValueError as error:
+            raise UnreadableError(str(error), envelope.key) from error
         key = spec.key_of(event) if envelope.key is None else envelope.key
         return Parsed(event if upcaster is None else _upcast(upcaster, event, key), envelope, route, key)
 

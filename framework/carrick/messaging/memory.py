@@ -187,21 +187,21 @@ class MemoryBroker:
         found = await self.read(stream, subject, sequence, most)
         return [Stored(each.sequence, each.headers["Nats-Msg-Id"]) for each in found]
 
-    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def latest(self, stream: str, pattern: str) -> Sequence[Record]:
         """Return the last messages of the subjects."""
         self._check()
         found = self._stream(stream)
-        ends = sorted(end for subject, end in found.ends.items() if end and matches(subject, filter))
+        ends = sorted(end for subject, end in found.ends.items() if end and matches(subject, pattern))
         return [_record(found.messages[each]) for each in ends]
 
-    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def read(self, stream: str, pattern: str, after: int, most: int) -> Sequence[Record]:
         """Return messages after a sequence."""
         self._check()
         found: list[Record] = []
         for stored in _after(self._stream(stream), after):
             if len(found) >= most:
                 break
-            if matches(stored.message.subject, filter):
+            if matches(stored.message.subject, pattern):
                 found.append(_record(stored))
         return found
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -185,10 +185,8 @@ class Outbox:
             raise OutboxError(
                 Code.OUT_OF_RANGE, f"{spec.full_name} has {len(payload)} bytes, above the {self._max_payload} allowed"
             )
-        envelope = self._envelope(spec, key)
+        envelope = self._envelope(spec, key, None if times.expires_in is None else now + times.expires_in)
         headers = headers_for(spec, envelope, time=now)
-        if times.expires_in is not None:
-            headers["ce-expirytime"] = _moment(now + times.expires_in)
         partition = partition_of(key)
         row = Row(
             id=envelope.id,
@@ -209,7 +207,7 @@ class Outbox:
             )
         return row
 
-    def _envelope(self, spec: EventSpec[Any], key: str) -> Envelope:
+    def _envelope(self, spec: EventSpec[Any], key: str, expires_at: float | None) -> Envelope:
         ctx = current()
         event_id = time_ordered_id()
         trace = ctx.trace if ctx else None
@@ -222,6 +220,7 @@ class Outbox:
             correlation_id=ctx.correlation_id if ctx else random_id(),
             causation_id=(ctx.key or ctx.causation_id) if ctx else None,
             trace=trace,
+            expires_at=expires_at,
         )
 
 
@@ -281,7 +280,3 @@ def _name(events: Sequence[tuple[EventSpec[Any], Message]]) -> str:
 def _kind(tx: object) -> str:
     module = type(tx).__module__.partition(".")[0]
     return type(tx).__name__ if module in ("builtins", "carrick") else f"{type(tx).__name__} of {module}"
-
-
-def _moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

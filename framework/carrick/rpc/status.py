@@ -1,7 +1,6 @@
 """Errors to gRPC statuses and back, with ``google.rpc.Status`` details: the one place where the two meet."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -18,19 +17,15 @@ from carrick.errors import (
     Code,
     DeadlineError,
     RemoteError,
-    StoreError,
     TransportError,
     is_answer,
 )
-from carrick.status import details_of, encoded, shortened
+from carrick.status import details_of, encoded, shortened, told
 
 __all__ = ["DETAILS", "OWN_FAULTS", "Answer", "answer_for", "error_from", "grpc_code", "raise_ended"]
 
 DETAILS = "grpc-status-details-bin"
 
-_PASSED_ON = frozenset(
-    {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNAVAILABLE}
-)
 _TO_GRPC = {Code(code.value[0]): code for code in grpc.StatusCode}
 _FROM_GRPC = {code: ours for ours, code in _TO_GRPC.items()}
 
@@ -50,27 +45,11 @@ def grpc_code(code: Code) -> grpc.StatusCode:
 
 
 def answer_for(error: BaseException, correlation_id: str, recorded: Recorded | None = None) -> Answer:
-    """Return what a caller is told; an error that is given again keeps its recorded bytes.
-
-    An error that the handler raised itself is passed as it is. One from a call that the handler made keeps its code
-    only when it may pass (else this service is at fault: ``INTERNAL``), and loses its message. Anything else is
-    ``INTERNAL`` and says nothing but the correlation id.
-    """
+    """Return the status for what a caller is told; an error that is given again keeps its recorded bytes."""
     if recorded is not None and recorded.outcome is error and is_answer(error):
         return Answer(error.code, error.message, ((DETAILS, recorded.encoded),))
-    if is_answer(error):
-        return _answer(error.code, error.message, error.details)
-    if not isinstance(error, CarrickError) or isinstance(error, OWN_FAULTS):
-        return _answer(Code.INTERNAL, f"internal error; correlation id {correlation_id}")
-    if isinstance(error, StoreError):
-        return _answer(error.code, f"the service's database is not available; correlation id {correlation_id}")
-    if error.code in _PASSED_ON:
-        return _answer(error.code, "a call that this one depends on failed")
-    return _answer(Code.INTERNAL, f"a call that this one depends on failed; correlation id {correlation_id}")
-
-
-def _answer(code: Code, message: str, details: Sequence[Message] = ()) -> Answer:
-    return Answer(code, shortened(message), ((DETAILS, encoded(code, message, details)),))
+    said = told(error, correlation_id)
+    return Answer(said.code, shortened(said.message), ((DETAILS, encoded(said.code, said.message, said.details)),))
 
 
 def error_from(failure: grpc.aio.AioRpcError, attempt: Attempt, method: str) -> CarrickError:

@@ -36,6 +36,13 @@ def test_a_publish_is_read_as_it_was_meant(headers: dict[str, str], data: bytes)
     assert read == {name: re.sub(r"[\r\n]", " ", value) for name, value in headers.items()}
 
 
+def test_a_publish_may_ask_for_an_answer() -> None:
+    """The subject to answer to stands between its own and the sizes."""
+    assert publication("a.b", {}, b"1", limit=LIMIT, reply="_INBOX.x.y") == (
+        b"HPUB a.b _INBOX.x.y 12 13\r\nNATS/1.0\r\n\r\n1\r\n"
+    )
+
+
 def test_what_is_no_text_is_refused() -> None:
     """Half of a pair of surrogates can't be sent."""
     with pytest.raises(BadHeaderError):

@@ -101,7 +101,7 @@ async def test_events_carry_cloudevents_headers(database: SqliteDatabase) -> Non
     assert {name: headers[name] for name in headers if name != "ce-correlationid"} == {
         "ce-specversion": "1.0",
         "ce-id": event_id,
-        "ce-source": "orders%20of%20Z%C3%BCrich",
+        "ce-source": "orders%2520of%2520Z%25C3%25BCrich",
         "ce-type": "shop.orders.v1.OrderPlaced",
         "ce-time": "2023-11-14T22:13:20.250Z",
         "ce-datacontenttype": "application/protobuf",

@@ -1,43 +1,32 @@
-"""A connection to NATS, as a broker.
+"""NATS JetStream, as a broker."""
 
-What nats-py does by itself and must not do here: buffer publishes during an outage and send them later, after the
-caller was told that they failed (``pending_size=0`` prevents it, and for what came before the outage :func:`forget`);
-give up reconnecting after 60 tries.
-"""
-
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
-from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js import JetStreamContext
 from nats.js.api import Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from carrick.errors import Code, ConfigurationError, MessagingError
+from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Consumer, Holding, Message, Place, Record, Stored
 from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
 from carrick.messaging.nats.client import DirectClient
+from carrick.messaging.nats.connection import Connection
 from carrick.messaging.nats.consumer import NatsConsumer
 from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
 from carrick.messaging.nats.durable import Durable, pause, place
 from carrick.messaging.nats.faults import size_of, vendor_errors
-from carrick.messaging.nats.link import Link
 from carrick.messaging.nats.reading import holding, latest, read, remove, stored_after
-from carrick.messaging.nats.wire import abandon, check_nats_py, forget
 from carrick.messaging.subjects import matches
 
 __all__ = ["NatsBroker"]
 
-_RECONNECT_WAIT = 0.25
 _DUPLICATE_WINDOW = 120.0
-_LOG_EVERY = 5.0
 _FEW = 4  # messages that are acknowledged one after the other sooner than a batch of them is synced
 _HOW = "make the stream with NATS 2.12 or newer, or: nats stream edit NAME --allow-batch"
 _logger = logging.getLogger("carrick.nats")
@@ -62,69 +51,28 @@ class NatsBroker:
         replicas: int = 1,
         monitoring_url: str | None = None,
     ) -> None:
-        check_nats_py()
         check_monitoring_url(monitoring_url)
-        self._url = url
-        self._address = _address(url)
-        self._name = name
-        self._startup_timeout = startup_timeout
         self._publish_timeout = publish_timeout
         self._replicas = replicas
         self._monitoring_url = monitoring_url
         self._judged: set[str] = set()
-        self._link = Link()
-        self._last_complaint = -_LOG_EVERY
-        self._reopening: asyncio.Task[None] | None = None
         self._batching: dict[str, bool] = {}
         self._denials = Denials()
+        self._connection = Connection(
+            url,
+            name=name,
+            startup_timeout=startup_timeout,
+            heard=self._denials.heard,  # who publishes hears of it
+            reconnected=self._batching.clear,  # it may be another server, of another version
+        )
 
     async def open(self) -> None:
         """Connect. Raises ``MessagingError`` when there is no server within the start-up time."""
-        client = DirectClient()
-        try:
-            async with asyncio.timeout(self._startup_timeout):
-                await client.connect(
-                    self._url,
-                    name=self._name,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]  # any number of seconds will do
-                    pending_size=0,
-                    error_cb=self._complain,
-                    disconnected_cb=self._disconnected,
-                    reconnected_cb=self._reconnected,
-                    closed_cb=self._closed,
-                )
-        except asyncio.CancelledError:
-            await client.close()
-            raise
-        except (TimeoutError, OSError, NatsError) as error:
-            await client.close()
-            raise MessagingError(
-                Code.UNAVAILABLE, f"no NATS server at {self._address} within {self._startup_timeout:g} s"
-            ) from error
-        self._client = client
-        self._link.changed()
+        await self._connection.open()
 
     async def close(self) -> None:
         """Send what was acknowledged, then disconnect."""
-        if self._reopening is not None:
-            self._reopening.cancel()
-            await asyncio.wait((self._reopening,))
-        client = self._client
-        if client is None:
-            return
-        if client.is_connected:
-            await self._link.send()
-        self._client = None
-        self._link.changed()
-        if client.is_connected:
-            try:
-                await client.flush(timeout=1)
-            except (TimeoutError, NatsError) as error:
-                _logger.warning("the last acknowledgements may not have reached NATS: %r", error)
-                abandon(client)
-        forget(client)  # it would wait for what can't be sent any more
-        await client.close()
+        await self._connection.close()
 
     async def publish(self, message: Message) -> None:
         """Publish to JetStream and wait for the acknowledgement of the stream."""
@@ -135,7 +83,7 @@ class NatsBroker:
             Header.EXPECTED_STREAM.value: message.stream,
         }
         with vendor_errors(f"publish to {message.subject}"):
-            if self._client is not None and size_of(message.data, headers) > self._client.max_payload:
+            if size_of(message.data, headers) > self._connected().max_payload:
                 raise MaxPayloadError  # nats-py leaves out the headers, and the server would cut the connection
             await jetstream.publish(message.subject, message.data, timeout=self._publish_timeout, headers=headers)
 
@@ -246,17 +194,17 @@ class NatsBroker:
             for complaint in complaints(config, replicas=self._replicas, window=_DUPLICATE_WINDOW, synced=synced):
                 _logger.warning("stream %s: %s", name, complaint)
 
-    async def latest(self, stream: str, filter: str) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def latest(self, stream: str, pattern: str) -> Sequence[Record]:
         """Ask whoever has a copy of the stream, or its leader where only that may be asked."""
         client = self._connected()
-        with vendor_errors(f"last messages of {filter} in stream {stream}"):
-            return await latest(client, stream, filter, self._publish_timeout)
+        with vendor_errors(f"last messages of {pattern} in stream {stream}"):
+            return await latest(client, stream, pattern, self._publish_timeout)
 
-    async def read(self, stream: str, filter: str, after: int, most: int) -> Sequence[Record]:  # noqa: A002  # what it is
+    async def read(self, stream: str, pattern: str, after: int, most: int) -> Sequence[Record]:
         """Ask the stream's leader, and read with a consumer in between."""
         client = self._connected()
-        with vendor_errors(f"messages of {filter} in stream {stream} after {after}"):
-            return await read(client, stream, filter, after, most, self._publish_timeout)
+        with vendor_errors(f"messages of {pattern} in stream {stream} after {after}"):
+            return await read(client, stream, pattern, after, most, self._publish_timeout)
 
     async def remove(self, stream: str, sequence: int) -> bool:
         """Ask the stream's leader."""
@@ -292,7 +240,7 @@ class NatsBroker:
             max_in_flight=max_in_flight,
             timeout=self._publish_timeout,
         )
-        consumer = NatsConsumer(self._link, durable, max_bytes=max_bytes, ordered=ordered, after=after)
+        consumer = NatsConsumer(self._connection.link, durable, max_bytes=max_bytes, ordered=ordered, after=after)
         await consumer.open()
         return consumer
 
@@ -314,61 +262,8 @@ class NatsBroker:
     ) -> None:
         await self.close()
 
-    @property
-    def _client(self) -> DirectClient | None:
-        return self._link.client
-
-    @_client.setter
-    def _client(self, client: DirectClient | None) -> None:
-        self._link.client = client
-
     def _connected(self) -> DirectClient:
-        if self._client is None:
-            raise MessagingError(Code.FAILED_PRECONDITION, "the broker is not open: async with broker: ...")
-        return self._client
+        return self._connection.connected()
 
     def _jetstream(self) -> JetStreamContext:
         return self._connected().jetstream(timeout=self._publish_timeout)
-
-    async def _complain(self, error: Exception) -> None:
-        if self._denials.heard(error):  # who publishes hears of it
-            return
-        now = asyncio.get_running_loop().time()
-        if now - self._last_complaint >= _LOG_EVERY:
-            self._last_complaint = now
-            reason = str(error) or type(error).__name__
-            limit = "" if self._client else f", {self._startup_timeout:g} s at most from the start"
-            _logger.warning("waiting for NATS at %s%s: %s", self._address, limit, reason)
-
-    async def _disconnected(self) -> None:
-        if self._client is not None:  # not by our own close
-            forget(self._client)
-            self._link.changed()
-            _logger.warning("NATS at %s is gone", self._address)
-
-    async def _closed(self) -> None:
-        by_us = self._client is None
-        already = self._reopening is not None and not self._reopening.done()
-        if not by_us and not already:  # some errors of a server end nats-py's client for good
-            self._reopening = asyncio.create_task(self._reopen())
-
-    async def _reopen(self) -> None:
-        while True:
-            try:
-                return await self.open()
-            except MessagingError as error:
-                await self._complain(error)
-                await asyncio.sleep(_RECONNECT_WAIT)
-
-    async def _reconnected(self) -> None:
-        self._batching.clear()  # it may be another server, of another version
-        self._link.changed()
-        _logger.warning("NATS at %s is back", self._address)
-
-
-def _address(url: str) -> str:
-    """Return the host and port of a URL, without the credentials it may hold."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
-        raise ConfigurationError("the NATS URL must look like nats://127.0.0.1:4222")
-    return f"{parts.hostname}:{parts.port or 4222}"

@@ -28,6 +28,11 @@ class Link:
         self._lines: list[bytes] = []
         self._sending: asyncio.Task[None] | None = None
 
+    def turn_to(self, client: DirectClient | None) -> None:
+        """Use another client from now on, or none."""
+        self.client = client
+        self.changed()
+
     def changed(self) -> None:
         """Tell everybody that the connection is another, or none."""
         self.generation += 1

@@ -5,6 +5,7 @@ does. What is used here of its client is private to it, the same in nats-py 2.12
 made. The protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -20,13 +21,14 @@ from nats.errors import (
     MaxPayloadError,
     OutboundBufferLimitError,
 )
+from nats.errors import Error as NatsError
 
 from carrick.errors import ConfigurationError
 
-__all__ = ["abandon", "check_nats_py", "forget", "is_sendable", "publication", "send"]
+__all__ = ["abandon", "check_nats_py", "forget", "is_sendable", "known", "leave", "publication", "send"]
 
 _PRIVATE = ("_send_command", "_flush_pending", "_process_msg", "_error_cb")
-_BUFFER = ("_pending", "_pending_data_size", "_transport")
+_BUFFER = ("_pending", "_pending_data_size", "_transport", "_pongs", "_remove_sub")
 _PARSED = ["self", "sid", "subject", "reply", "data", "headers"]
 _MOST_UNSENT = 32 * 1024 * 1024  # a few batches: each try to a server that stands still adds one
 _SUBJECT = re.compile(r"[^\s\x00]+").fullmatch
@@ -50,8 +52,8 @@ def check_nats_py() -> None:
         )
 
 
-def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit: int) -> bytes:
-    """Return what publishes a message.
+def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit: int, reply: str = "") -> bytes:
+    """Return what publishes a message, with the subject that is to be answered to, if any.
 
     Line breaks in values become spaces, as in nats-py. Raises nats-py's errors: for a subject or a header that can't be
     sent, and for a message of more than ``limit`` bytes as the server counts them.
@@ -68,7 +70,8 @@ def publication(subject: str, headers: Mapping[str, str], data: bytes, *, limit:
     size = len(block) + len(data)
     if size > limit:
         raise MaxPayloadError
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (_sendable(subject), len(block), size, block, data)
+    where = _sendable(subject) + b" " + reply.encode() if reply else _sendable(subject)
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (where, len(block), size, block, data)
 
 
 def is_sendable(client: Client) -> bool:
@@ -100,6 +103,42 @@ def abandon(client: Client) -> None:
     writer = getattr(client._transport, "_io_writer", None)  # a WebSocket has none
     if writer is not None:
         writer.transport.abort()
+
+
+async def known(client: Client, timeout: float) -> bool:
+    """Say whether the server has seen all that was sent so far, within a time. Raises nats-py's errors.
+
+    nats-py's ``flush`` sends its PING past what waits to be sent; and where it gave up waiting, the PONG that comes
+    later ends the loop that reads.
+    """
+    pong = asyncio.get_running_loop().create_future()
+    client._pongs.append(pong)
+    try:
+        await send(client, [b"PING\r\n"])
+    except NatsError:
+        if pong in client._pongs:
+            client._pongs.remove(pong)
+        raise
+    await asyncio.wait((pong,), timeout=timeout)
+    return pong.done()
+
+
+async def leave(client: Client, subscription: Subscription, timeout: float) -> None:
+    """End a subscription. What the server has sent by now is still handed over, if that takes no longer than this.
+
+    nats-py's ``drain`` would subscribe once more after an outage, raises in one, and relies on ``flush``.
+    """
+    try:
+        if client.is_connected:
+            await send(client, [b"UNSUB %d\r\n" % subscription._id])
+            if await known(client, timeout):
+                async with asyncio.timeout(timeout):
+                    await subscription._pending_queue.join()
+    except (NatsError, TimeoutError):  # the server is gone, or stands still: it hands over nothing
+        pass
+    finally:
+        client._remove_sub(subscription._id)
+        subscription._stop_processing()
 
 
 @lru_cache(maxsize=1024)
