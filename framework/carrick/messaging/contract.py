@@ -32,6 +32,8 @@ class Message:
     id: str
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    ttl: float | None = None
+    """Seconds after which its stream removes it, one that keeps the last message of each subject only. Whole ones."""
 
 
 class Delivery(Protocol):
@@ -230,7 +232,8 @@ class Broker(Publisher, Appender, Reader, Protocol):
     async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check that the one there has these subjects. Raises ``MessagingError``.
 
-        Everything is kept, or with ``last_only_for`` only the last message of each subject, for so many seconds.
+        Everything is kept, or with ``last_only_for`` only the last message of each subject, for so many seconds at
+        most, or for its ``ttl``.
         """
         ...
 

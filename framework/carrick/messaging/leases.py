@@ -1,9 +1,9 @@
 """Which process consumes which partitions: leases that the broker keeps, and forgets by its own clock.
 
-A lease is the last message of a subject, in a stream that keeps it for so many seconds. It is taken, renewed and given
-back by appending to what was seen last, which the broker refuses to all but one. Leases share the work; what keeps
-events in order when two hold the same partition for a moment is the ordered consumer, and what keeps their effects from
-happening twice the inbox.
+A lease is the last message of a subject, in a stream that removes it after so many seconds. It is taken, renewed and
+given back by appending to what was seen last, which the broker refuses to all but one. Leases share the work; what
+keeps events in order when two hold the same partition for a moment is the ordered consumer, and what keeps their
+effects from happening twice the inbox.
 """
 
 import random
@@ -20,6 +20,7 @@ __all__ = ["LEASE_STREAM", "Leases"]
 
 LEASE_STREAM = "LEASES"
 _ROOT = "lease"
+_FORGOTTEN = 86_400.0
 
 
 class Leases:
@@ -47,12 +48,13 @@ class Leases:
         """What should be given back for others to have their share."""
         return surplus(self.held, self.members, PARTITIONS)
 
-    async def share(self) -> None:
+    async def share(self) -> frozenset[int]:
         """Say that this process is there, renew what it holds, and take what is free of its share.
 
-        Raises ``MessagingError``; what is held then stays so until it ends by itself.
+        Return what was taken: it may have been another's meanwhile, even if this process held it before. Raises
+        ``MessagingError``; what is held then stays so until it ends by itself.
         """
-        await self._broker.ensure_stream(LEASE_STREAM, [f"{_ROOT}.>"], last_only_for=self._ttl)
+        await self._broker.ensure_stream(LEASE_STREAM, [f"{_ROOT}.>"], last_only_for=_FORGOTTEN)
         began, me = self._clock.monotonic(), f"{self._id} {self._member}".encode()
         seen = await self._seen()
         self.members = self._count(seen)
@@ -63,6 +65,7 @@ class Leases:
         chosen = {self._subject(partition): partition for partition in (*mine, *random.sample(free, more))}
         granted = await self._write([self._me, *chosen], seen, me)
         self._held = {chosen[subject]: began + self._ttl for subject in granted & chosen.keys()}
+        return frozenset(self._held) - frozenset(mine)
 
     async def let_go(self, partitions: Iterable[int]) -> None:
         """Give partitions back, so that others need not wait until their leases end."""
@@ -106,7 +109,10 @@ class Leases:
         return {subject for subject in ours if await self._append([subject], seen, data)}
 
     async def _append(self, subjects: list[str], seen: Mapping[str, Record], data: bytes) -> bool:
-        messages = [Message(stream=LEASE_STREAM, subject=subject, id=random_id(), data=data) for subject in subjects]
+        messages = [
+            Message(stream=LEASE_STREAM, subject=subject, id=random_id(), data=data, ttl=self._ttl)
+            for subject in subjects
+        ]
         expected = {subject: seen[subject].sequence if subject in seen else 0 for subject in subjects}
         try:
             await self._broker.append(messages, expected)

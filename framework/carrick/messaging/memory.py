@@ -45,7 +45,8 @@ class _Stream:
         self.ids.add(message.id)
         if self.last_only_for is not None:
             self.messages.pop(self.ends.get(message.subject, 0), None)
-        expires = math.inf if self.last_only_for is None else self.clock.monotonic() + self.last_only_for
+        kept_for = min(math.inf if each is None else each for each in (self.last_only_for, message.ttl))
+        expires = self.clock.monotonic() + kept_for
         self.messages[self.last_sequence] = _Stored(self.last_sequence, message, self.clock.wall(), expires)
         self.ends[message.subject] = self.last_sequence
 
@@ -61,11 +62,11 @@ class _Stream:
         return True
 
     def expire(self) -> None:
-        """Remove what is too old: messages are kept in the order of their age."""
+        """Remove what is too old."""
         if self.last_only_for is not None:
             now = self.clock.monotonic()
-            while self.messages and (first := next(iter(self.messages.values()))).expires <= now:
-                self.remove(first.sequence)
+            for each in [each for each in self.messages.values() if each.expires <= now]:
+                self.remove(each.sequence)
 
     def takes(self, subject: str) -> bool:
         """Say whether it stores messages of a subject."""

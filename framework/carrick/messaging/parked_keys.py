@@ -44,6 +44,8 @@ class ParkedKeys:
         """Note that nothing of a key is parked any more."""
         self._cancel(key)
         self._timers.pop(key, None)
+        if not self._timers:
+            self.events = 0
 
     def close(self) -> None:
         """Try nothing again."""

@@ -65,7 +65,7 @@ class SubscriberOptions:
     ack_wait: float = 10.0
     """After a consumer's death its events go to another this much later. Renewed while a handler runs."""
     lease: float = 8.0
-    """How long a partition stays with a process that gives no sign of life."""
+    """How long a partition stays with a process that gives no sign of life. Whole seconds, 1 at least."""
     fetch_wait: float = 2.0
     """How long one request for events waits; a stop does not wait for it."""
     poll: float = 5.0
@@ -75,6 +75,8 @@ class SubscriberOptions:
         for name in ("ack_wait", "lease", "fetch_wait", "poll"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        if self.lease < 1:
+            raise ConfigurationError(f"lease must be 1 second or more, not {self.lease}")
         for name in ("concurrency", "group", "max_in_flight", "max_bytes", "max_parked"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be 1 or more, not {getattr(self, name)}")
@@ -145,7 +147,10 @@ class Subscriber:
             ttl=self._options.lease,
             clock=self._clock,
         )
+        self._shared = any(spec.unordered for spec in self._inbound.specs)
+        self._ordered = not all(spec.unordered for spec in self._inbound.specs)
         self._readers: dict[int, _Reader] = {}
+        self._leaving: dict[int, asyncio.Task[None]] = {}
         self._complain_at = 0.0
         self._redriven: Consumer | None = None
         self._redriving = Loop(f"subscriber {name}, dead letters that come again", self._redrive, grace=0.0)
@@ -164,7 +169,8 @@ class Subscriber:
 
     async def pending(self) -> int:
         """Count the events that are not settled yet, by whichever process; dead letters that hold their key are."""
-        found = sum([await self._unsettled(partition) for partition in self._places()])
+        places = [*((SHARED,) if self._shared else ()), *(range(PARTITIONS) if self._ordered else ())]
+        found = sum([await self._unsettled(place) for place in places])
         if self._parking is not None:
             found += await self._parking.waiting(self.name, self._stream)
         return found
@@ -183,6 +189,9 @@ class Subscriber:
         await self._sharing.stop()
         await self._redriving.stop()
         await self._polling.stop()
+        for leaving in tuple(self._leaving.values()):
+            leaving.cancel()
+            await asyncio.wait((leaving,))
         await asyncio.gather(*(reader.stop() for reader in self._readers.values()))
         await self._workers.stop(self._grace)
         await self._keeping.stop()
@@ -205,11 +214,6 @@ class Subscriber:
     ) -> None:
         await self.stop()
 
-    def _places(self) -> list[int]:
-        specs = self._inbound.specs
-        shared = [SHARED] if any(spec.unordered for spec in specs) else []
-        return shared + (list(range(PARTITIONS)) if any(not spec.unordered for spec in specs) else [])
-
     async def _ensure_stream(self) -> None:
         await self._broker.ensure_stream(self._stream, [self._stream_subjects])
 
@@ -218,7 +222,7 @@ class Subscriber:
         now = self._clock.monotonic()
         if now >= self._complain_at:
             self._complain_at = now + _COMPLAIN_EVERY
-            _logger.warning("%s can't read its events: %s", self.name, error)
+            _logger.warning("subscriber %s can't reach its events: %s", self.name, error)
 
     def _place(self, partition: int) -> str:
         """Return the name of a partition's place in the stream."""
@@ -248,23 +252,26 @@ class Subscriber:
 
     async def _share(self) -> float:
         """Keep to a fair share of the partitions, and read those that are held."""
-        places = self._places()
-        if SHARED in places and SHARED not in self._readers:
+        if self._shared and SHARED not in self._readers:
             await self._begin(SHARED)
-        if places[-1:] in ([], [SHARED]):
+        if not self._ordered:
             return self._options.lease
-        before = self.partitions
-        await self._leases.share()
+        before, taken = self.partitions, frozenset[int]()
+        try:
+            taken = await self._leases.share()
+        except MessagingError as error:
+            self._away(error)
         held = self._leases.held
-        await asyncio.gather(*(self._abandon(partition) for partition in before - held))
-        spare = self._leases.surplus
-        await asyncio.gather(*(self._hand_over(partition) for partition in spare))
-        for partition in sorted(held - self.partitions - frozenset(spare)):
+        await asyncio.gather(*(self._abandon(partition) for partition in before & taken | before - held))
+        for partition in self._leases.surplus:
+            if partition not in self._leaving:
+                self._leaving[partition] = asyncio.create_task(self._hand_over(partition))
+        for partition in sorted(held - self.partitions - self._leaving.keys()):
             await self._begin(partition)
-        taken, lost = self.partitions - before, before - self.partitions
-        if taken or lost:
-            self._observe(PartitionsChanged(held=len(self.partitions), taken=len(taken), lost=len(lost)))
-        even = len(self.partitions) >= PARTITIONS // self._leases.members
+        now = self.partitions
+        if now != before:
+            self._observe(PartitionsChanged(held=len(now), taken=len(now - before), lost=len(before - now)))
+        even = len(now) >= PARTITIONS // self._leases.members
         return self._options.lease / _RENEWALS if even else min(_UNBALANCED, self._options.lease / _RENEWALS)
 
     async def _begin(self, partition: int) -> None:
@@ -278,19 +285,27 @@ class Subscriber:
 
     async def _abandon(self, partition: int) -> None:
         """Leave a partition that another process may have by now."""
-        await self._readers[partition].stop()
-        self._workers.disown(partition)
-        await self._close(partition)
-
-    async def _hand_over(self, partition: int) -> None:
-        """Give a partition back when what is being handled of it has ended."""
+        if (leaving := self._leaving.pop(partition, None)) is not None:
+            leaving.cancel()
+            await asyncio.wait((leaving,))
         if partition in self._readers:
             await self._readers[partition].stop()
-            self._workers.drop(lambda lane: lane[0] == partition)
-            await self._workers.idle(lambda lane: lane[0] == partition, self._grace)
             self._workers.disown(partition)
             await self._close(partition)
-        await self._leases.let_go([partition])
+
+    async def _hand_over(self, partition: int) -> None:
+        """Give a partition back when what is being handled of it has ended; until then it is held."""
+        try:
+            if partition in self._readers:
+                await self._readers[partition].stop()
+                self._workers.drop(lambda lane: lane[0] == partition)
+                await self._workers.idle(lambda lane: lane[0] == partition, self._grace)
+                self._workers.disown(partition)
+                await self._close(partition)
+            with suppress(MessagingError):  # then it ends by itself
+                await self._leases.let_go([partition])
+        finally:
+            self._leaving.pop(partition, None)
 
     async def _close(self, partition: int) -> None:
         await self._readers.pop(partition).close()
@@ -302,7 +317,7 @@ class Subscriber:
                 await self._broker.ensure_stream(REDRIVE_STREAM, REDRIVE_SUBJECTS)
                 self._redriven = await self._broker.consume(
                     REDRIVE_STREAM,
-                    self.name,
+                    f"{self.name}-{self._stream}",
                     [redrive_filter(self.name, self._stream)],
                     ack_wait=self._options.ack_wait,
                     max_in_flight=self._options.max_in_flight,
@@ -313,6 +328,11 @@ class Subscriber:
             self._away(error)
             return _AWAY
         return 0.0
+
+    async def _recount(self, keys: ParkedKeys) -> None:
+        """Count the parked events of a partition that has too many of them: some came twice, or were dropped."""
+        assert self._parking is not None
+        keys.events = await self._parking.count(keys.tenure)
 
     async def _poll(self) -> float:
         """Look for parked events that other processes have made due."""
@@ -352,6 +372,7 @@ class _Reader:
         options, workers = subscriber._options, subscriber._workers
         keys = workers.parked.get(partition)
         if keys is not None and keys.events >= options.max_parked:
+            await subscriber._recount(keys)
             return options.fetch_wait / 4
         sure, self._sure = self._sure, False  # after a failure, look for the stream again
         try:
@@ -385,6 +406,11 @@ def _check(name: str, routes: Iterable[EventRoute[Any]], inbox: Inbox | None, pa
             raise ConfigurationError(
                 f"subscriber {name}: the handler of {route.spec.full_name} applies its event in the inbox's "
                 "transaction; give the subscriber an inbox=Inbox(database)"
+            )
+        if route.options.hold_key and route.spec.unordered:
+            raise ConfigurationError(
+                f"subscriber {name}: {route.spec.full_name} has no order that a dead letter could hold up; leave out "
+                "hold_key"
             )
         if route.options.hold_key and parking is None:
             raise ConfigurationError(

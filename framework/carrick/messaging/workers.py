@@ -461,7 +461,12 @@ class Workers:
         try:
             while events := await self._parking.of_key(keys.tenure, key, _AT_ONCE):
                 for event in events:
-                    if event.held or not await self._retried(keys, event):
+                    if event.held:
+                        return
+                    if (event.due_in or 0.0) > 0:
+                        keys.add(key, event.due_in)
+                        return
+                    if not await self._retried(keys, event):
                         return
             keys.remove(key)
         except (StoreError, MessagingError) as error:

@@ -36,6 +36,7 @@ _DUE_OF = Sql(
     sqlite=Sql.template(_DUE.format(held="partition IN (SELECT value FROM json_each(:partitions))")).sqlite,
     postgresql=Sql.template(_DUE.format(held="partition = ANY(:partitions)")).postgresql,
 )
+_COUNT = f"SELECT count(*) FROM carrick_parked WHERE {_OF_PARTITION}"  # noqa: S608
 _WAITING = """
 SELECT count(*) FROM carrick_parked AS event
 WHERE consumer = :consumer AND stream = :stream AND NOT EXISTS (
@@ -43,10 +44,11 @@ WHERE consumer = :consumer AND stream = :stream AND NOT EXISTS (
     WHERE held.consumer = event.consumer AND held.stream = event.stream AND held.partition = event.partition
         AND held.key = event.key AND held.sequence <= event.sequence AND held.held_at IS NOT NULL)
 """
-_OF_KEY = f"""
-SELECT partition, key, sequence, event_id, subject, headers, data, stored_at, attempts, failures, reason, held_at
+_OF_KEY = Sql.template(f"""
+SELECT partition, key, sequence, event_id, subject, headers, data, stored_at, attempts, failures, reason, held_at,
+    due_at - (SELECT {{now}}) AS due_in
 FROM carrick_parked WHERE {_OF_PARTITION} AND key = :key ORDER BY sequence LIMIT :most
-"""  # noqa: S608
+""")  # noqa: S608
 _PARK = Sql.template("""
 INSERT INTO carrick_parked (consumer, stream, partition, key, sequence, event_id, subject, headers, data, stored_at,
     attempts, failures, due_at, held_at, reason)
@@ -163,7 +165,7 @@ class Parking:
     async def of_key(self, tenure: Tenure, key: str, most: int) -> list[Parked]:
         """Return a key's first events, oldest first."""
         async with self._database.read() as tx:
-            found = (await tx.execute(_OF_KEY, {**tenure.of(), "key": key, "most": most})).all()
+            found = (await tx.execute(_OF_KEY.of(tx.dialect), {**tenure.of(), "key": key, "most": most})).all()
         return [_parked(row) for row in found]
 
     async def due(self, consumer: str, stream: str, partitions: Collection[int], most: int) -> list[tuple[int, str]]:
@@ -179,6 +181,11 @@ class Parking:
         async with self._database.read() as tx:
             found = await tx.execute(_WAITING, {"consumer": consumer, "stream": stream})
             return int(found.scalar_one())
+
+    async def count(self, tenure: Tenure) -> int:
+        """Count the parked events of a partition."""
+        async with self._database.read() as tx:
+            return int((await tx.execute(_COUNT, tenure.of())).scalar_one())
 
     async def settle(self, tenure: Tenure, events: Collection[Parked]) -> None:
         """Forget events that were handled or put aside."""
@@ -259,5 +266,6 @@ def _parked(row: Any) -> Parked:
         attempts=row.attempts,
         failures=row.failures,
         reason=row.reason,
+        due_in=row.due_in,
         held=row.held_at is not None,
     )

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 
 from nats.aio.client import Client
 from nats.errors import MaxPayloadError
@@ -21,7 +22,7 @@ from carrick.messaging.contract import Message
 from carrick.messaging.nats.faults import ATOMIC_DISABLED, size_of
 from carrick.messaging.nats.wire import publication, send
 
-__all__ = ["append_batch", "append_one_by_one", "atomic_is_disabled"]
+__all__ = ["append_batch", "append_one_by_one", "atomic_is_disabled", "headers_of"]
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _BATCH, _NUMBER, _COMMIT = "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"
@@ -40,7 +41,7 @@ async def append_batch(
     publications = list[bytes]()
     headers: dict[str, str] = {}
     for number, message in enumerate(messages, start=1):
-        headers = {**message.headers, Header.MSG_ID.value: message.id, _BATCH: batch, _NUMBER: str(number)}
+        headers = {**_own_headers(message), _BATCH: batch, _NUMBER: str(number)}
         if message.subject not in seen:  # what is true of a subject is said once
             seen.add(message.subject)
             headers[Header.EXPECTED_STREAM.value] = message.stream
@@ -73,7 +74,7 @@ async def append_one_by_one(
 
 async def _in_order(client: Client, messages: Iterable[Message], last: dict[str, int], timeout: float) -> None:
     for message in messages:
-        headers = {**_headers(message), _EXPECTED: str(last[message.subject])}
+        headers = {**headers_of(message), _EXPECTED: str(last[message.subject])}
         _check_size(client, message, headers)
         last[message.subject] = await _acknowledged(client, message, headers, timeout)
 
@@ -84,8 +85,17 @@ def _raise_first(ended: Iterable[BaseException | None]) -> None:
             raise each
 
 
-def _headers(message: Message) -> dict[str, str]:
-    return {**message.headers, Header.MSG_ID.value: message.id, Header.EXPECTED_STREAM.value: message.stream}
+def headers_of(message: Message) -> dict[str, str]:
+    """Return the headers that a message is published with."""
+    return {**_own_headers(message), Header.EXPECTED_STREAM.value: message.stream}
+
+
+def _own_headers(message: Message) -> dict[str, str]:
+    """Return a message's headers with those that say how a stream stores it."""
+    headers = {**message.headers, Header.MSG_ID.value: message.id}
+    if message.ttl is not None:
+        headers["Nats-TTL"] = f"{ceil(message.ttl)}s"
+    return headers
 
 
 def _check_size(client: Client, message: Message, headers: Mapping[str, str]) -> None:

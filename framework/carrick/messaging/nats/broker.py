@@ -8,12 +8,12 @@ from typing import Self
 
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js import JetStreamContext
-from nats.js.api import Header, StorageType, StreamConfig
+from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Consumer, Holding, Message, Place, Record, Stored
-from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled
+from carrick.messaging.nats.appending import append_batch, append_one_by_one, atomic_is_disabled, headers_of
 from carrick.messaging.nats.client import DirectClient
 from carrick.messaging.nats.connection import Connection
 from carrick.messaging.nats.consumer import NatsConsumer
@@ -77,11 +77,7 @@ class NatsBroker:
     async def publish(self, message: Message) -> None:
         """Publish to JetStream and wait for the acknowledgement of the stream."""
         jetstream = self._jetstream()
-        headers = {
-            **message.headers,
-            Header.MSG_ID.value: message.id,
-            Header.EXPECTED_STREAM.value: message.stream,
-        }
+        headers = headers_of(message)
         with vendor_errors(f"publish to {message.subject}"):
             if size_of(message.data, headers) > self._connected().max_payload:
                 raise MaxPayloadError  # nats-py leaves out the headers, and the server would cut the connection
@@ -170,6 +166,7 @@ class NatsBroker:
                     config = replace(
                         config,
                         max_msgs_per_subject=1,
+                        allow_msg_ttl=True,
                         max_age=last_only_for,
                         duplicate_window=min(_DUPLICATE_WINDOW, last_only_for),  # the most that a server takes
                     )

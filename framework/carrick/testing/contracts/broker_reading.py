@@ -5,6 +5,7 @@ import time
 import pytest
 
 from carrick.errors import Code, MessagingError
+from carrick.ids import unique_id
 from carrick.messaging import Holding, Message, Place, Stored
 from carrick.testing.contracts.broker_site import Scene, SharedScene, fetched, numbers, until, until_pending
 
@@ -167,3 +168,20 @@ class ReadingContract(SharedScene):
             return not await scene.broker.latest(stream, f"{root}.>")
 
         await until(gone)
+
+    async def test_a_message_may_be_forgotten_before_others(self, scene: Scene) -> None:
+        """Each has its own time, which begins anew with the next of its subject."""
+        stream, root = f"{scene.stream}TTL", f"ttl.{scene.root}"
+        await scene.broker.ensure_stream(stream, [f"{root}.>"], last_only_for=3600.0)
+
+        def message(branch: str, ttl: float | None) -> Message:
+            return Message(stream=stream, subject=f"{root}.{branch}", id=unique_id(), data=b"", ttl=ttl)
+
+        last = await scene.broker.append([message("a", 1.0), message("b", None)], {f"{root}.a": 0, f"{root}.b": 0})
+        last = await scene.broker.append([message("a", 1.0)], last)
+
+        async def gone() -> bool:
+            return [each.subject for each in await scene.broker.latest(stream, f"{root}.>")] == [f"{root}.b"]
+
+        await until(gone)
+        await scene.broker.append([message("a", 60.0)], {f"{root}.a": 0})

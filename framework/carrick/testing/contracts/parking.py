@@ -45,8 +45,12 @@ class ParkingContract(FrameworkTables):
         assert keys == []
         first = _event(7, attempts=2, failures=1, reason="away", due_in=60.0)
         await parking.park(tenure, [_event(9), first, _event(8, "other")])
-        assert await parking.of_key(tenure, "k", 10) == [replace(first, due_in=None), _event(9)]
-        assert await parking.of_key(tenure, "k", 1) == [replace(first, due_in=None)]
+        (found, behind) = await parking.of_key(tenure, "k", 10)
+        assert [replace(found, due_in=60.0), behind] == [first, _event(9)]
+        assert found.due_in is not None
+        assert 0 < found.due_in <= 60
+        assert [each.sequence for each in await parking.of_key(tenure, "k", 1)] == [7]
+        assert await parking.count(tenure) == 3
 
     async def test_what_is_parked_already_stays_as_it_is(self, parking: Parking) -> None:
         """An event that is delivered again after it was parked does not begin anew."""
@@ -97,7 +101,8 @@ class ParkingContract(FrameworkTables):
         await parking.park(tenure, [_event(1, due_in=0.0)])
         await parking.postpone(tenure, _event(1, attempts=3, failures=2, reason="again", due_in=60.0))
         assert await parking.due("c", "S", [3], 10) == []
-        assert await parking.of_key(tenure, "k", 1) == [_event(1, attempts=3, failures=2, reason="again")]
+        (found,) = await parking.of_key(tenure, "k", 1)
+        assert replace(found, due_in=None) == _event(1, attempts=3, failures=2, reason="again")
 
     async def test_what_is_settled_is_gone(self, parking: Parking) -> None:
         """And nothing else is."""
