@@ -23,6 +23,7 @@ __all__ = [
     "Recorded",
     "Refusal",
     "Replay",
+    "Tenure",
 ]
 
 
@@ -49,14 +50,25 @@ class Claim:
         self.fulfilled = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenure:
+    """The time for which a process consumes a partition of a stream, until the next one does."""
+
+    consumer: str
+    stream: str
+    partition: int
+    epoch: int
+
+
 class Receipt:
-    """One delivery of an event to one consumer."""
+    """One delivery of an event to one consumer, good for as long as its ``tenure`` lasts, if it has any."""
 
-    __slots__ = ("consumer", "event_id", "fulfilled")
+    __slots__ = ("consumer", "event_id", "fulfilled", "tenure")
 
-    def __init__(self, consumer: str, event_id: str) -> None:
+    def __init__(self, consumer: str, event_id: str, tenure: Tenure | None = None) -> None:
         self.consumer = consumer
         self.event_id = event_id
+        self.tenure = tenure
         self.fulfilled = False
 
     def fulfil(self) -> None:

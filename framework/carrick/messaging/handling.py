@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carrick.claim import Receipt
+from carrick.claim import Receipt, Tenure
 from carrick.clock import Clock
 from carrick.context import Call, Context, enter
 from carrick.errors import DuplicateEventError
@@ -34,6 +34,8 @@ class Work:
 
     received: Received
     parsed: Parsed
+    tenure: Tenure | None = None
+    """That of who handles it, where its key has an order."""
     attempts: int = 0
     failures: int = 0
 
@@ -81,7 +83,7 @@ class Handling:
         ctx = self._context(work)
         receipt = None
         if self._inbox is not None:
-            receipt = ctx.call.receipt = Receipt(self._consumer, work.parsed.envelope.id)
+            receipt = ctx.call.receipt = Receipt(self._consumer, work.parsed.envelope.id, work.tenure)
         with enter(ctx):
             try:
                 async with asyncio.timeout(route.options.timeout):
@@ -99,8 +101,11 @@ class Handling:
         inbox = self._inbox
         assert inbox is not None
 
+        ids = {work.parsed.envelope.id for work in works}
+        tenures = {work.tenure for work in works if work.tenure is not None}
+
         async def applied(tx: Transaction) -> None:
-            new = set(await inbox.receive(tx, self._consumer, {work.parsed.envelope.id for work in works}))
+            new = set(await inbox.receive(tx, self._consumer, ids, tenures))
             for work in works:
                 if work.parsed.envelope.id in new:
                     new.discard(work.parsed.envelope.id)  # it may be there twice

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from carrick.claim import Tenure
 from carrick.clock import Clock, Timer
-from carrick.store.parking import ParkedKey, Tenure
+from carrick.store.parking import ParkedKey
 
 __all__ = ["ParkedKeys"]
 

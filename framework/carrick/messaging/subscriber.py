@@ -90,8 +90,8 @@ class Subscriber:
 
     With an ``inbox`` each handler ends its transaction with ``await tx.handled()``, or applies its event in the one it
     is given, and an event delivered again has no second effect. Without one, delivery is at least once. Failed events
-    are parked in the inbox's database, or in that of ``parking``; without either they are kept in memory and tried
-    again there, and ``max_in_flight`` of them stop their partition.
+    are parked in the inbox's database, or without an inbox in that of ``parking``; without either they are kept in
+    memory and tried again there, and ``max_in_flight`` of them stop their partition.
 
     Stopping lets the handlers under way finish, up to ``grace`` seconds. Everything else comes again elsewhere.
     """
@@ -118,7 +118,11 @@ class Subscriber:
         routes = tuple(routes)
         self._inbound = Inbound(name, routes)
         self._stream, self._stream_subjects = _only_stream(name, self._inbound)
-        self._parking = parking or (Parking(inbox.database) if inbox is not None else None)
+        if inbox is not None and parking is not None:
+            raise ConfigurationError(
+                f"subscriber {name} parks events in the database of its inbox: leave out parking, or give inbox=None"
+            )
+        self._parking = Parking(inbox.database) if inbox is not None else parking
         _check(name, routes, inbox, self._parking)
         self._broker = broker
         self._options = options or SubscriberOptions()

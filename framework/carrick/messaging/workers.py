@@ -170,7 +170,8 @@ class Workers:
             self._lanes.put((partition, lane), Unreadable(delivery, str(error)))
         else:
             attempts, failures = self._failures.get(delivery.sequence, (0, 0)) if partition == SHARED else (0, 0)
-            work = Work(delivery, parsed, attempts, failures)
+            keys = self.parked.get(partition)
+            work = Work(delivery, parsed, keys.tenure if keys else None, attempts, failures)
             self._lanes.put((partition, own if partition == SHARED else parsed.key), work)
 
     async def take_again(self, redriven: Redriven) -> None:
@@ -478,7 +479,7 @@ class Workers:
         assert self._parking is not None
         delivery = ParkedDelivery(event, keys.tenure.stream)
         try:
-            work = Work(delivery, self._inbound.parse(delivery), event.attempts, event.failures)
+            work = Work(delivery, self._inbound.parse(delivery), keys.tenure, event.attempts, event.failures)
         except (UnreadableError, Skipped) as unreadable:  # this version of the service handles other events
             await self._put(None, delivery, str(unreadable), None)
             return await self._unpark(keys, event)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
-from carrick.claim import Claim, Receipt
-from carrick.errors import CarrickError, Code, DuplicateEventError
+from carrick.claim import Claim, Receipt, Tenure
+from carrick.errors import CarrickError, Code, DuplicateEventError, StoreError
 from carrick.store.dialect import Sql
 
 if TYPE_CHECKING:
     from carrick.store.transaction import Transaction
 
-__all__ = ["complete", "fulfil", "receive"]
+__all__ = ["check_tenures", "complete", "fulfil", "receive", "superseded"]
 
 _FULFIL = """
 UPDATE carrick_idempotency SET reply = :reply, error = :error
@@ -22,6 +23,18 @@ _RECEIVE = Sql.template("""
 INSERT INTO carrick_inbox (consumer, event_id, handled_at) VALUES (:consumer, :event_id, {now})
 ON CONFLICT DO NOTHING
 """)
+
+_RECEIVE_IN_TENURE = Sql.template("""
+INSERT INTO carrick_inbox (consumer, event_id, handled_at)
+SELECT :consumer, :event_id, {now} WHERE NOT EXISTS (
+    SELECT 1 FROM carrick_partition
+    WHERE consumer = :consumer AND stream = :stream AND partition = :partition AND epoch > :epoch)
+ON CONFLICT DO NOTHING
+""")
+
+_RECEIVED = "SELECT 1 FROM carrick_inbox WHERE consumer = :consumer AND event_id = :event_id"
+
+_EPOCHS = "SELECT partition, epoch FROM carrick_partition WHERE consumer = :consumer AND stream = :stream"
 
 
 async def fulfil(tx: Transaction, claim: Claim, *, reply: bytes | None = None, error: bytes | None = None) -> None:
@@ -52,7 +65,38 @@ async def complete(tx: Transaction, claim: Claim, *, reply: bytes | None = None,
 
 
 async def receive(tx: Transaction, receipt: Receipt) -> None:
-    """Store the receipt, or raise ``DuplicateEventError`` when it is there already."""
-    result = await tx.execute(_RECEIVE.of(tx.dialect), {"consumer": receipt.consumer, "event_id": receipt.event_id})
-    if result.rowcount != 1:
-        raise DuplicateEventError(f"{receipt.consumer} has handled event {receipt.event_id} before")
+    """Store the receipt, or raise ``DuplicateEventError`` when it is there already.
+
+    Raises ``ABORTED`` when another process consumes the event's partition by now, and the event is its to handle.
+    """
+    values: dict[str, Any] = {"consumer": receipt.consumer, "event_id": receipt.event_id}
+    tenure = receipt.tenure
+    if tenure is None:
+        result = await tx.execute(_RECEIVE.of(tx.dialect), values)
+    else:
+        held = {"stream": tenure.stream, "partition": tenure.partition, "epoch": tenure.epoch}
+        result = await tx.execute(_RECEIVE_IN_TENURE.of(tx.dialect), values | held)
+    if result.rowcount == 1:
+        return
+    if tenure is not None and not (await tx.execute(_RECEIVED, values)).all():
+        raise superseded(tenure)
+    raise DuplicateEventError(f"{receipt.consumer} has handled event {receipt.event_id} before")
+
+
+async def check_tenures(tx: Transaction, tenures: Collection[Tenure]) -> None:
+    """Raise ``ABORTED`` when another process consumes one of some partitions of a consumer's stream by now."""
+    for consumer, stream in {(tenure.consumer, tenure.stream) for tenure in tenures}:
+        rows = (await tx.execute(_EPOCHS, {"consumer": consumer, "stream": stream})).all()
+        epochs = {row.partition: row.epoch for row in rows}
+        for tenure in tenures:
+            if epochs.get(tenure.partition, 0) > tenure.epoch:
+                raise superseded(tenure)
+
+
+def superseded(tenure: Tenure) -> StoreError:
+    """Return what the former owner of a partition is told."""
+    return StoreError(
+        Code.ABORTED,
+        f"partition {tenure.partition} of stream {tenure.stream} is consumed by another process now, which handles the "
+        f"events of {tenure.consumer} that this one had not",
+    )

@@ -4,7 +4,9 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from carrick.claim import Tenure
 from carrick.store.atomically import atomically
+from carrick.store.claims import check_tenures
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
@@ -45,17 +47,23 @@ class Inbox:
         async with self.database.read() as tx:
             return (await tx.execute(_HOLDS, {"consumer": consumer, "event_id": event_id})).first() is not None
 
-    async def receive(self, tx: Transaction, consumer: str, event_ids: Collection[str]) -> frozenset[str]:
+    async def receive(
+        self, tx: Transaction, consumer: str, event_ids: Collection[str], tenures: Collection[Tenure] = ()
+    ) -> frozenset[str]:
         """Record events in the transaction of their effects. Return those that had none before: only they may have it.
 
-        Waits for a transaction of another process that has recorded one of them and has not ended.
+        Waits for a transaction of another process that has recorded one of them and has not ended. Raises ``ABORTED``
+        when another process consumes a partition of theirs by now.
         """
         ids: Any = sorted(event_ids)  # in one order, so that two who record the same never wait for each other
         rows = await tx.execute(
             _RECEIVE.of(tx.dialect),
             {"consumer": consumer, "ids": json.dumps(ids) if tx.dialect == "sqlite" else ids},
         )
-        return frozenset(row.event_id for row in rows.all())
+        new = frozenset(row.event_id for row in rows.all())
+        if new and tenures:
+            await check_tenures(tx, tenures)
+        return new
 
     async def purge(self, most: int = 500) -> int:
         """Remove at most ``most`` rows older than the retention; return how many went."""

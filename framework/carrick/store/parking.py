@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrick.errors import Code, StoreError
+from carrick.claim import Tenure
 from carrick.store.atomically import atomically
+from carrick.store.claims import superseded
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
-__all__ = ["Parked", "ParkedKey", "Parking", "Tenure"]
+__all__ = ["Parked", "ParkedKey", "Parking"]
 
 _BEGIN = """
 INSERT INTO carrick_partition (consumer, stream, partition, epoch) VALUES (:consumer, :stream, :partition, 1)
@@ -106,21 +107,6 @@ class ParkedKey:
     """Seconds until the first of them is handled again; None while it is held."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tenure:
-    """The time for which a process consumes a partition, until the next one does."""
-
-    consumer: str
-    stream: str
-    partition: int
-    epoch: int
-
-    def of(self, event: Parked | None = None) -> dict[str, Any]:
-        """Return what finds the partition's rows, or the row of an event."""
-        found: dict[str, Any] = {"consumer": self.consumer, "stream": self.stream, "partition": self.partition}
-        return found if event is None else found | {"key": event.key, "sequence": event.sequence}
-
-
 class Parking:
     """The parked events of a database's consumers. Each method is a short transaction of its own."""
 
@@ -153,11 +139,9 @@ class Parking:
         rows = [_row(tenure, event) for event in events]
 
         async def parked(tx: Transaction) -> None:
-            epoch = (await tx.execute(_EPOCH.of(tx.dialect), tenure.of())).scalar_one()
+            epoch = (await tx.execute(_EPOCH.of(tx.dialect), _of(tenure))).scalar_one()
             if epoch != tenure.epoch:
-                raise StoreError(
-                    Code.ABORTED, f"partition {tenure.partition} of {tenure.stream} has a newer owner for its consumer"
-                )
+                raise superseded(tenure)
             await tx.execute(_PARK.of(tx.dialect), rows)
 
         await atomically(self._database, parked)
@@ -165,7 +149,7 @@ class Parking:
     async def of_key(self, tenure: Tenure, key: str, most: int) -> list[Parked]:
         """Return a key's first events, oldest first."""
         async with self._database.read() as tx:
-            found = (await tx.execute(_OF_KEY.of(tx.dialect), {**tenure.of(), "key": key, "most": most})).all()
+            found = (await tx.execute(_OF_KEY.of(tx.dialect), {**_of(tenure), "key": key, "most": most})).all()
         return [_parked(row) for row in found]
 
     async def due(self, consumer: str, stream: str, partitions: Collection[int], most: int) -> list[tuple[int, str]]:
@@ -185,11 +169,11 @@ class Parking:
     async def count(self, tenure: Tenure) -> int:
         """Count the parked events of a partition."""
         async with self._database.read() as tx:
-            return int((await tx.execute(_COUNT, tenure.of())).scalar_one())
+            return int((await tx.execute(_COUNT, _of(tenure))).scalar_one())
 
     async def settle(self, tenure: Tenure, events: Collection[Parked]) -> None:
         """Forget events that were handled or put aside."""
-        rows = [tenure.of(event) for event in events]
+        rows = [_of(tenure, event) for event in events]
 
         async def settled(tx: Transaction) -> None:
             await tx.execute(_SETTLE, rows)
@@ -199,7 +183,7 @@ class Parking:
     async def postpone(self, tenure: Tenure, event: Parked) -> None:
         """Note one more attempt of an event, which is due again in its ``due_in`` seconds; or, when held, is not."""
         values = {
-            **tenure.of(event),
+            **_of(tenure, event),
             "attempts": event.attempts,
             "failures": event.failures,
             "reason": event.reason,
@@ -222,7 +206,7 @@ class Parking:
 
         async def parked(tx: Transaction) -> None:
             await tx.execute(_PARK.of(tx.dialect), [_row(where, event)])
-            await tx.execute(_AGAIN.of(tx.dialect), where.of(event))
+            await tx.execute(_AGAIN.of(tx.dialect), _of(where, event))
 
         await atomically(self._database, parked)
 
@@ -231,15 +215,21 @@ class Parking:
         where = Tenure(consumer=consumer, stream=stream, partition=event.partition, epoch=0)
 
         async def dropped(tx: Transaction) -> None:
-            await tx.execute(_SETTLE, where.of(event))
-            await tx.execute(_NEXT.of(tx.dialect), {**where.of(), "key": event.key})
+            await tx.execute(_SETTLE, _of(where, event))
+            await tx.execute(_NEXT.of(tx.dialect), {**_of(where), "key": event.key})
 
         await atomically(self._database, dropped)
 
 
+def _of(tenure: Tenure, event: Parked | None = None) -> dict[str, Any]:
+    """Return what finds the partition's rows, or the row of an event."""
+    found = {"consumer": tenure.consumer, "stream": tenure.stream, "partition": tenure.partition}
+    return found if event is None else found | {"key": event.key, "sequence": event.sequence}
+
+
 def _row(tenure: Tenure, event: Parked) -> dict[str, Any]:
     return {
-        **tenure.of(event),
+        **_of(tenure, event),
         "event_id": event.event_id,
         "subject": event.subject,
         "headers": json.dumps(dict(event.headers)),

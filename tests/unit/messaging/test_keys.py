@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -491,3 +492,60 @@ async def test_an_event_without_an_order_is_sent_again_too(stand: Stand) -> None
         await settle(subscriber)
     assert await stand.effects() == {"k": [1]}
     assert stand.dead() == []
+
+
+@pytest.mark.parametrize("applies", [False, True])
+async def test_who_wakes_up_late_has_no_effect(stand: Stand, *, applies: bool) -> None:
+    """A process that hung in an event while another took its partition can't put it behind what came after it."""
+    hanging, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(event: OrderPlaced, *rest: Any) -> None:
+        hanging.set()
+        await may_go_on.wait()
+        await plain(event, *rest)
+
+    plain = stand.handle
+    await stand.publish("k", 1, 2)
+    route = EventRoute(ORDER_PLACED, late, handling=QUICK)
+    old = Subscriber("stock", stand.broker, [route], inbox=stand.inbox, options=OPTIONS, grace=0.05)
+    async with old:
+        await hanging.wait()
+        members = [stand.subscriber(applies=applies) for _ in range(15)]
+        stand.fail = lambda event: PermanentError("no") if event.total == 1 else None
+        async with AsyncExitStack() as parts:
+            for each in members:
+                await parts.enter_async_context(each)
+            await until(lambda: sum(each.processed for each in members) == 2)
+            stand.fail = lambda event: None
+            may_go_on.set()
+            await asyncio.sleep(0.3)
+    assert await stand.effects() == {"k": [2]}
+    assert len(stand.dead()) == 1
+    assert await stand.parked() == 0
+
+
+async def test_a_slow_hand_over_costs_no_other_partition(stand: Stand) -> None:
+    """While a handler takes longer than a lease, what else its process holds is renewed."""
+    may_end = asyncio.Event()
+    plain = stand.handle
+
+    async def slow(event: OrderPlaced, ctx: Context) -> None:
+        await may_end.wait()
+        await plain(event, ctx)
+
+    stand.handle = slow  # type: ignore[method-assign]
+    for key in range(40):
+        await stand.publish(f"k{key}", 1)
+    first, second = stand.subscriber(), stand.subscriber()
+    async with first:
+        await until(lambda: len(first.partitions) == 16)
+        await until(lambda: len(first._keeping) >= 40)
+        async with second:
+            await asyncio.sleep(2.5)
+            assert len(first.partitions) == 16, "they are being handed over, and still held"
+            assert second.partitions == frozenset()
+            may_end.set()
+            await until(lambda: len(first.partitions) == len(second.partitions) == 8)
+            await settle(first, second)
+    assert len(await stand.effects()) == 40
+    assert len(stand.calls) == 40

@@ -92,8 +92,17 @@ async def test_a_dead_members_leases_end(site: Site) -> None:
     assert dead.held == frozenset()
     await heir.share()
     assert heir.held == ALL
-    await dead.share()
+    assert await dead.share() == frozenset()
     assert dead.held == frozenset()
+
+
+async def test_what_was_lost_and_taken_again_is_told(site: Site) -> None:
+    """It may have been another's in between."""
+    alone = site.member()
+    assert await alone.share() == ALL
+    assert await alone.share() == frozenset()
+    site.clock.advance(11.0)
+    assert await alone.share() == ALL
 
 
 async def test_who_leaves_is_no_member_any_more(site: Site) -> None:

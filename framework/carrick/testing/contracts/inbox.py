@@ -7,20 +7,22 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from carrick.claim import Receipt
+from carrick.claim import Receipt, Tenure
 from carrick.context import Call, Context, enter
-from carrick.errors import Code, ConfigurationError, DuplicateEventError
-from carrick.store import Inbox
+from carrick.errors import Code, ConfigurationError, DuplicateEventError, StoreError
+from carrick.store import Inbox, Parking
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
 __all__ = ["InboxContract"]
 
 
-async def _handle(database: StoreDatabase, event_id: str, note: str, consumer: str = "c") -> Receipt:
+async def _handle(
+    database: StoreDatabase, event_id: str, note: str, consumer: str = "c", tenure: Tenure | None = None
+) -> Receipt:
     """Do what an event's handler does: an effect and the receipt in one transaction."""
     call = Call()
-    call.receipt = Receipt(consumer, event_id)
+    call.receipt = Receipt(consumer, event_id, tenure)
     with enter(Context(None, call=call)):
         async with database.transaction() as tx:
             await tx.execute("INSERT INTO effects VALUES (:note)", {"note": note})
@@ -121,3 +123,27 @@ class InboxContract(FrameworkTables):
                 assert await inbox.receive(tx, "c", ["4"]) == {"4"}
                 raise KeyError
         assert not await inbox.holds("c", "4")
+
+    async def test_who_consumes_no_longer_has_no_effect(self, inbox: Inbox, database: StoreDatabase) -> None:
+        """Once another process has a partition, its former owner commits nothing that had no effect before."""
+        parking = Parking(database)
+        old, _ = await parking.begin("c", "S", 3)
+        await _handle(database, "1", "one", tenure=old)
+        await parking.begin("c", "S", 3)
+        await parking.begin("d", "S", 3)
+        with pytest.raises(DuplicateEventError):
+            await _handle(database, "1", "again", tenure=old)
+        with pytest.raises(StoreError, match="consumed by another process now") as raised:
+            await _handle(database, "2", "two", tenure=old)
+        assert raised.value.code is Code.ABORTED
+        with pytest.raises(StoreError, match="consumed by another process now"):
+            async with database.transaction() as tx:
+                await inbox.receive(tx, "c", ["3"], [old])
+        async with database.transaction() as tx:
+            assert await inbox.receive(tx, "c", ["1"], [old]) == frozenset()
+        assert await _effects(database) == ["one"]
+        assert not await inbox.holds("c", "3")
+        new, _ = await parking.begin("c", "S", 3)
+        await _handle(database, "2", "two", tenure=new)
+        async with database.transaction() as tx:
+            assert await inbox.receive(tx, "c", ["3"], [new]) == {"3"}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+from carrick.claim import Tenure
 from carrick.errors import Code, StoreError
-from carrick.store.parking import Parked, ParkedKey, Parking, Tenure
+from carrick.store.parking import Parked, ParkedKey, Parking
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
