@@ -171,7 +171,7 @@ class Workers:
         else:
             attempts, failures = self._failures.get(delivery.sequence, (0, 0)) if partition == SHARED else (0, 0)
             keys = self.parked.get(partition)
-            work = Work(delivery, parsed, keys.tenure if keys else None, attempts, failures)
+            work = Work(delivery, parsed, None if keys is None else keys.tenure, attempts, failures)
             self._lanes.put((partition, own if partition == SHARED else parsed.key), work)
 
     async def take_again(self, redriven: Redriven) -> None:
