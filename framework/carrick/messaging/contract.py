@@ -149,6 +149,8 @@ class Place:
     """Those of them that were delivered more than once."""
     settled_to: int
     """Everything up to this sequence is settled."""
+    filters: Sequence[str] = ()
+    """The subjects that it is for."""
     paused: bool = False
 
 

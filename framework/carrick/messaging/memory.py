@@ -220,6 +220,7 @@ class MemoryBroker:
         found = self._stream(stream)
         unsettled = [each for each in place.deliveries if each in found.messages]
         return Place(
+            filters=list(place.filters),
             pending=sum(place.wants(each.message) for each in _after(found, place.looked_to)),
             in_flight=len(unsettled),
             redelivered=sum(place.deliveries[each] > 1 for each in unsettled),

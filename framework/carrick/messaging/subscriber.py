@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from carrick.clock import Clock, SystemClock
 from carrick.errors import ConfigurationError, MessagingError
-from carrick.event import PARTITIONS
+from carrick.event import PARTITIONS, EventSpec
 from carrick.instruments import Instruments
 from carrick.loop import Loop
 from carrick.messaging.contract import Broker, Consumer
@@ -66,7 +66,7 @@ class SubscriberOptions:
     """After a consumer's death its events go to another this much later. Renewed while a handler runs."""
     lease: float = 8.0
     """How long a partition stays with a process that gives no sign of life. Whole seconds, 1 at least."""
-    fetch_wait: float = 2.0
+    fetch_wait: float = 5.0
     """How long one request for events waits; a stop does not wait for it."""
     poll: float = 5.0
     """How often it is looked for dead letters that were sent again."""
@@ -93,6 +93,10 @@ class Subscriber:
     are parked in the inbox's database, or without an inbox in that of ``parking``; without either they are kept in
     memory and tried again there, and ``max_in_flight`` of them stop their partition.
 
+    Events that an earlier version of the consumer had routes for go on coming, and are dead letters here, so that none
+    is passed over while both versions run, or because one is rolled back: name those that are not wanted any more in
+    ``retired``. A route that is added begins with the events that are published from then on.
+
     Stopping lets the handlers under way finish, up to ``grace`` seconds. Everything else comes again elsewhere.
     """
 
@@ -104,6 +108,7 @@ class Subscriber:
         *,
         inbox: Inbox | None,
         parking: Parking | None = None,
+        retired: Iterable[EventSpec[Any]] = (),
         options: SubscriberOptions | None = None,
         clock: Clock | None = None,
         observe: Observer = log,
@@ -155,6 +160,8 @@ class Subscriber:
         self._ordered = not all(spec.unordered for spec in self._inbound.specs)
         self._readers: dict[int, _Reader] = {}
         self._leaving: dict[int, asyncio.Task[None]] = {}
+        self._retired = tuple(retired)
+        self._warned = False
         self._complain_at = 0.0
         self._redriven: Consumer | None = None
         self._redriving = Loop(f"subscriber {name}, dead letters that come again", self._redrive, grace=0.0)
@@ -172,11 +179,13 @@ class Subscriber:
         return frozenset(self._readers) - {SHARED}
 
     async def pending(self) -> int:
-        """Count the events that are not settled yet, by whichever process; dead letters that hold their key are."""
+        """Count the events that are not settled yet, by whichever process, save those that wait for a dead letter."""
         places = [*((SHARED,) if self._shared else ()), *(range(PARTITIONS) if self._ordered else ())]
         found = sum([await self._unsettled(place) for place in places])
         if self._parking is not None:
             found += await self._parking.waiting(self.name, self._stream)
+        if self._redriven is not None:
+            found += await self._redriven.pending()
         return found
 
     async def start(self) -> None:
@@ -228,6 +237,17 @@ class Subscriber:
             self._complain_at = now + _COMPLAIN_EVERY
             _logger.warning("subscriber %s can't reach its events: %s", self.name, error)
 
+    def _warn_of(self, subjects: Iterable[str]) -> None:
+        """Log once that there are events of another version."""
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "subscriber %s has no route for %s, which it consumed in another version: these events are dead "
+                "letters, until there is a route for them, or they are given as retired=[...]",
+                self.name,
+                ", ".join(sorted(subjects)),
+            )
+
     def _place(self, partition: int) -> str:
         """Return the name of a partition's place in the stream."""
         return self.name if partition == SHARED else f"{self.name}-p{partition:02d}"
@@ -242,12 +262,17 @@ class Subscriber:
 
     async def _consume(self, partition: int) -> Consumer:
         """Open a partition's place in the stream."""
-        options, ordered = self._options, partition != SHARED
-        specs = [spec for spec in self._inbound.specs if spec.unordered != ordered]
+        options, ordered, name = self._options, partition != SHARED, self._place(partition)
+        place = await self._broker.place(self._stream, name)
+        filters = {_filter(spec, partition) for spec in self._inbound.specs if spec.unordered != ordered}
+        others = set() if place is None else set(place.filters) - filters
+        others -= {_filter(spec, partition) for spec in self._retired}
+        if others:
+            self._warn_of(others)
         return await self._broker.consume(
             self._stream,
-            self._place(partition),
-            [spec.subject_in(partition) if ordered else spec.consumer_filter for spec in specs],
+            name,
+            sorted(filters | others),
             ack_wait=options.ack_wait,
             max_in_flight=options.max_in_flight,
             max_bytes=options.max_bytes,
@@ -392,6 +417,11 @@ class _Reader:
         for delivery in deliveries:
             await workers.take_in(delivery, partition)
         return 0.0
+
+
+def _filter(spec: EventSpec[Any], partition: int) -> str:
+    """Return the subjects of an event in a partition's place."""
+    return spec.consumer_filter if partition == SHARED else spec.subject_in(partition)
 
 
 def _only_stream(name: str, inbound: Inbound) -> tuple[str, str]:

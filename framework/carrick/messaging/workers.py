@@ -178,20 +178,21 @@ class Workers:
         """Have a dead letter handled once more, or forget what waits for it."""
         try:
             parsed = self._inbound.parse(redriven)
-        except (UnreadableError, Skipped) as unreadable:
-            if redriven.action == DROP and isinstance(unreadable, UnreadableError):
+        except UnreadableError as unreadable:
+            if redriven.action == DROP:
                 await self._again_parked(redriven, unreadable.key)
             else:
                 await self._put(None, redriven, str(unreadable), None)
-            await redriven.ack()
-            return
+            return await redriven.ack()
+        except Skipped:
+            return await redriven.ack()
         if self._parking is not None and not parsed.route.spec.unordered:
             await self._again_parked(redriven, parsed.key, parsed.envelope.id)
         elif redriven.action == AGAIN:
             self._keeping.add(redriven)
             self._lanes.put((SHARED, f"{redriven.stream}:{redriven.sequence}"), Work(redriven, parsed))
-            return
-        await redriven.ack()
+            return None
+        return await redriven.ack()
 
     async def _again_parked(self, redriven: Redriven, key: str | None, event_id: str = "") -> None:
         """Note it in the database, where the owner of its partition finds it."""

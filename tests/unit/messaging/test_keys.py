@@ -16,7 +16,7 @@ from carrick.errors import Code, ConfigurationError, PermanentError, StoreError
 from carrick.event import EventSpec
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.cloudevents import Envelope, headers_for
-from carrick.messaging.redrive import Redrive
+from carrick.messaging.redrive import DeadLetter, Redrive
 from carrick.observe import EventDeadLettered, EventHandlingFailed, Observation
 from carrick.options import HandlingOptions, UnknownType
 from carrick.route import EventRoute, Upcaster
@@ -549,3 +549,41 @@ async def test_a_slow_hand_over_costs_no_other_partition(stand: Stand) -> None:
             await settle(first, second)
     assert len(await stand.effects()) == 40
     assert len(stand.calls) == 40
+
+
+async def test_an_older_version_passes_no_event_over(stand: Stand) -> None:
+    """What only the newer one has a route for is a dead letter while the older one runs; retired, it does not come."""
+    newer = EventSpec(
+        full_name="shop.orders.v1.OrderShipped", subject="orders.shipped.v1", key="order_id", message=OrderPlaced
+    )
+    both = [EventRoute(spec, stand.handle, handling=QUICK) for spec in (ORDER_PLACED, newer)]
+
+    def subscriber(routes: list[EventRoute[Any]], *retired: EventSpec[Any]) -> Subscriber:
+        return Subscriber(
+            "stock", stand.broker, routes, inbox=stand.inbox, retired=retired, options=OPTIONS, observe=lambda _: None
+        )
+
+    await stand.publish("k", 1)
+    async with subscriber(both) as new:
+        await stand.publish("k", 2, spec=newer)
+        await settle(new)
+    async with subscriber(both[:1]) as old:
+        await stand.publish("k", 3, spec=newer)
+        await stand.publish("k", 4)
+        await settle(old)
+    assert await stand.effects() == {"k": [1, 2, 4]}
+    (dead,) = stand.dead()
+    assert OrderPlaced.FromString(dead.data).total == 3
+    async with subscriber(both) as new:
+        await stand.publish("k", 5, spec=newer)
+        await settle(new)
+        await Redrive(stand.broker).send_again(DeadLetter.of((await stand.broker.read("DEADLETTERS", ">", 0, 1))[0]))
+        await until(lambda: stand.calls[-1] == 3)
+        await settle(new)
+    async with subscriber(both[:1], newer) as old:
+        await until(lambda: len(old.partitions) == 16)
+        await stand.publish("k", 6, spec=newer)
+        await stand.publish("k", 7)
+        await settle(old)
+    assert await stand.effects() == {"k": [1, 2, 4, 5, 3, 7]}
+    assert stand.dead() == []

@@ -121,7 +121,9 @@ async def place(client: DirectClient, stream: str, name: str, timeout: float) ->
         said = await ask(client, f"CONSUMER.INFO.{stream}.{name}", None, timeout)
     except NotFoundError:
         return None
+    config = said["config"]
     return Place(
+        filters=config.get("filter_subjects") or [config.get("filter_subject") or ">"],
         pending=said["num_pending"],
         in_flight=said["num_ack_pending"],
         redelivered=said["num_redelivered"],

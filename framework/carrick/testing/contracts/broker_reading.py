@@ -117,7 +117,9 @@ class ReadingContract(SharedScene):
         assert await scene.broker.place(scene.stream, "c") is None
         await scene.publish(*range(5))
         consumer = await scene.consume(ack_wait=30.0)
-        assert await scene.broker.place(scene.stream, "c") == Place(pending=5, in_flight=0, redelivered=0, settled_to=0)
+        assert await scene.broker.place(scene.stream, "c") == Place(
+            filters=[f"{scene.root}.>"], pending=5, in_flight=0, redelivered=0, settled_to=0
+        )
         deliveries = await fetched(consumer, 3, ack=False)
         await deliveries[0].ack()
         await deliveries[1].nak()
@@ -128,7 +130,9 @@ class ReadingContract(SharedScene):
 
         async def reached() -> bool:
             place = await scene.broker.place(scene.stream, "c")
-            return place == Place(pending=5 - last, in_flight=last - 1, redelivered=1, settled_to=1)
+            return place == Place(
+                filters=[f"{scene.root}.>"], pending=5 - last, in_flight=last - 1, redelivered=1, settled_to=1
+            )
 
         await until(reached)
 
