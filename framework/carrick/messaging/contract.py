@@ -123,6 +123,10 @@ class Holding:
     """Whether it removes messages that were settled by their consumers."""
     removed: bool = False
     """Whether messages were removed from its beginning or amid, by itself or by hand."""
+    last: int = field(default=0, compare=False)
+    """The highest sequence that it has given."""
+    made_at: float = field(default=0.0, compare=False)
+    """When it was made: seconds since the epoch. One that was removed and made again gives sequences anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

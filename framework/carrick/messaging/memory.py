@@ -37,7 +37,11 @@ class _Stream:
     """The last sequence of each subject."""
     last_sequence: int = 0
     ids: set[str] = field(default_factory=set)
+    made_at: float = field(init=False)
     changed: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.made_at = self.clock.wall()
 
     def store(self, message: Message) -> None:
         """Put a message at the end, and in the place of the one before if only the last is kept."""
@@ -247,6 +251,8 @@ class MemoryBroker:
             max_age=found.last_only_for,
             limited=found.last_only_for is not None,
             removed=len(found.messages) < found.last_sequence,
+            last=found.last_sequence,
+            made_at=found.made_at,
         )
 
     async def consume(

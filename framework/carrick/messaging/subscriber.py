@@ -35,7 +35,7 @@ from carrick.messaging.workers import SHARED, Workers
 from carrick.observe import Observer, PartitionsChanged, log
 from carrick.route import EventRoute
 from carrick.store.inbox import Inbox
-from carrick.store.parking import Parking
+from carrick.store.parking import Parking, Position
 
 __all__ = ["Subscriber", "SubscriberOptions"]
 
@@ -45,6 +45,7 @@ _RENEWALS = 3  # a lease is renewed so many times before it would end
 _UNBALANCED = 0.5  # seconds between looks at the leases while others have more than their share
 _AWAY = 0.25  # seconds until the broker is asked again after it failed
 _COMPLAIN_EVERY = 5.0
+_NOTE_EVERY = 30.0
 _GROUPS = 4  # transactions of events that are applied together, at a time
 
 
@@ -161,6 +162,7 @@ class Subscriber:
         self._readers: dict[int, _Reader] = {}
         self._leaving: dict[int, asyncio.Task[None]] = {}
         self._retired = tuple(retired)
+        self._note_at = 0.0
         self._warned = False
         self._complain_at = 0.0
         self._redriven: Consumer | None = None
@@ -269,6 +271,7 @@ class Subscriber:
         others -= {_filter(spec, partition) for spec in self._retired}
         if others:
             self._warn_of(others)
+        after = await self._known_to_be_settled(partition) if place is None else 0
         return await self._broker.consume(
             self._stream,
             name,
@@ -277,7 +280,28 @@ class Subscriber:
             max_in_flight=options.max_in_flight,
             max_bytes=options.max_bytes,
             ordered=ordered,
+            after=after,
         )
+
+    async def _known_to_be_settled(self, partition: int) -> int:
+        """Return where to begin: at the beginning, or where this consumer was when the broker lost its place."""
+        if self._parking is None or partition == SHARED:
+            return 0
+        position = await self._parking.position(self.name, self._stream, partition)
+        holding = await self._broker.holding(self._stream) if position.settled_to else None
+        same = holding is not None and holding.made_at == position.made_at and holding.last >= position.settled_to
+        return position.settled_to if same else 0
+
+    async def _note_positions(self) -> None:
+        """Note in the database where the partitions are, for when the broker loses that."""
+        assert self._parking is not None
+        holding = await self._broker.holding(self._stream)
+        positions = {}
+        for partition, keys in tuple(self._workers.parked.items()):
+            place = await self._broker.place(self._stream, self._place(partition))
+            if holding is not None and place is not None:
+                positions[keys.tenure] = Position(place.settled_to, holding.made_at)
+        await self._parking.note(positions)
 
     async def _share(self) -> float:
         """Keep to a fair share of the partitions, and read those that are held."""
@@ -364,8 +388,12 @@ class Subscriber:
         keys.events = await self._parking.count(keys.tenure)
 
     async def _poll(self) -> float:
-        """Look for parked events that other processes have made due."""
+        """Look for parked events that other processes have made due, and note now and then where everything is."""
         assert self._parking is not None
+        if self._clock.monotonic() >= self._note_at:
+            self._note_at = self._clock.monotonic() + _NOTE_EVERY
+            with suppress(MessagingError):  # next time
+                await self._note_positions()
         owned = [partition for partition in self._workers.parked if partition in self._readers]
         if owned:
             for partition, key in await self._parking.due(self.name, self._stream, owned, 100):

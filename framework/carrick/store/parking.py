@@ -11,7 +11,7 @@ from carrick.store.claims import superseded
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
-__all__ = ["Parked", "ParkedKey", "Parking"]
+__all__ = ["Parked", "ParkedKey", "Parking", "Position"]
 
 _BEGIN = """
 INSERT INTO carrick_partition (consumer, stream, partition, epoch) VALUES (:consumer, :stream, :partition, 1)
@@ -38,6 +38,11 @@ _DUE_OF = Sql(
     postgresql=Sql.template(_DUE.format(held="partition = ANY(:partitions)")).postgresql,
 )
 _COUNT = f"SELECT count(*) FROM carrick_parked WHERE {_OF_PARTITION}"  # noqa: S608
+_POSITION = f"SELECT settled_to, made_at FROM carrick_partition WHERE {_OF_PARTITION}"  # noqa: S608
+_NOTE = f"""
+UPDATE carrick_partition SET settled_to = :settled_to, made_at = :made_at
+WHERE {_OF_PARTITION} AND epoch = :epoch AND (made_at <> :made_at OR settled_to < :settled_to)
+"""  # noqa: S608
 _WAITING = """
 SELECT count(*) FROM carrick_parked AS event
 WHERE consumer = :consumer AND stream = :stream AND NOT EXISTS (
@@ -107,6 +112,14 @@ class ParkedKey:
     """Seconds until the first of them is handled again; None while it is held."""
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Everything up to a sequence is settled, of the stream that was made at a moment."""
+
+    settled_to: int
+    made_at: float
+
+
 class Parking:
     """The parked events of a database's consumers. Each method is a short transaction of its own."""
 
@@ -130,6 +143,26 @@ class Parking:
             ]
 
         return await atomically(self._database, begun)
+
+    async def position(self, consumer: str, stream: str, partition: int) -> Position:
+        """Return up to where a partition is known to be settled: the start of the stream where nothing is known."""
+        async with self._database.read() as tx:
+            where = {"consumer": consumer, "stream": stream, "partition": partition}
+            row = (await tx.execute(_POSITION, where)).first()
+        return Position(0, 0.0) if row is None else Position(row.settled_to, row.made_at)
+
+    async def note(self, positions: Mapping[Tenure, Position]) -> None:
+        """Note up to where partitions are settled; those that have a newer owner are its to note."""
+        rows = [
+            {**_of(tenure), "epoch": tenure.epoch, "settled_to": position.settled_to, "made_at": position.made_at}
+            for tenure, position in positions.items()
+        ]
+
+        async def noted(tx: Transaction) -> None:
+            await tx.execute(_NOTE, rows)
+
+        if rows:
+            await atomically(self._database, noted)
 
     async def park(self, tenure: Tenure, events: Sequence[Parked]) -> None:
         """Keep events of a partition; those that are kept already stay as they are.

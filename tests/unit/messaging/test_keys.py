@@ -587,3 +587,22 @@ async def test_an_older_version_passes_no_event_over(stand: Stand) -> None:
         await settle(old)
     assert await stand.effects() == {"k": [1, 2, 4, 5, 3, 7]}
     assert stand.dead() == []
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_place_that_the_broker_lost_is_known(stand: Stand, *, anew: bool) -> None:
+    """However long ago it was handled, nothing is handled again; a stream that was made anew is read from the start."""
+    await stand.publish("k", 1, 2, 3)
+    async with stand.subscriber() as subscriber:
+        await settle(subscriber)
+        await subscriber._note_positions()
+    async with stand.database.transaction() as tx:
+        await tx.execute("DELETE FROM carrick_inbox")  # its retention is over
+    for partition in range(16):
+        stand.broker.delete_consumer("ORDERS", f"stock-p{partition:02d}")
+    if anew:
+        stand.broker.delete_stream("ORDERS")
+    await stand.publish("k", 4, 5, 6, 7)
+    async with stand.subscriber() as subscriber:
+        await settle(subscriber)
+    assert await stand.effects() == {"k": [1, 2, 3, 4, 5, 6, 7]}

@@ -27,7 +27,7 @@ _COLUMNS = {
         "expires_at",
     },
     "carrick_inbox": {"consumer", "event_id", "handled_at"},
-    "carrick_partition": {"consumer", "stream", "partition", "epoch"},
+    "carrick_partition": {"consumer", "stream", "partition", "epoch", "settled_to", "made_at"},
     "carrick_parked": {
         "consumer",
         "stream",

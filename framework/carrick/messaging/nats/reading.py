@@ -232,4 +232,6 @@ async def holding(jetstream: JetStreamContext, stream: str) -> Holding | None:
         limited=bool(config.max_age) or of_a_subject or of_all,
         consuming=config.retention not in (None, RetentionPolicy.LIMITS),
         removed=state.first_seq > max(config.first_seq or 1, 1) or bool(state.num_deleted),
+        last=state.last_seq,
+        made_at=info.created.timestamp() if info.created else 0.0,
     )

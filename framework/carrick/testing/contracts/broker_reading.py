@@ -49,7 +49,10 @@ class ReadingContract(SharedScene):
     async def test_a_stream_says_how_much_it_holds(self, scene: Scene) -> None:
         """Of a stream without limits nothing is removed; a stream that is not there is no error."""
         await scene.publish(*range(3))
-        assert await scene.broker.holding(scene.stream) == Holding(messages=3)
+        holding = await scene.broker.holding(scene.stream)
+        assert holding == Holding(messages=3)
+        assert holding.last == 3
+        assert abs(holding.made_at - time.time()) < 3600
         assert await scene.broker.holding("MISSING") is None
 
     async def test_the_latest_of_each_subject_can_be_read(self, scene: Scene) -> None:

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from carrick.claim import Tenure
 from carrick.errors import Code, StoreError
-from carrick.store.parking import Parked, ParkedKey, Parking
+from carrick.store.parking import Parked, ParkedKey, Parking, Position
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
@@ -142,3 +142,17 @@ class ParkingContract(FrameworkTables):
         await parking.again("c", "S", _event(1, due_in=0.0))
         assert await parking.due("c", "S", [3], 10) == [(3, "k")]
         assert [each.event_id for each in await parking.of_key(tenure, "k", 10)] == ["id-1"]
+
+    async def test_positions_are_noted_by_the_owner(self, parking: Parking) -> None:
+        """They go on, save in a stream that was made anew; a former owner notes nothing."""
+        assert await parking.position("c", "S", 3) == Position(0, 0.0)
+        tenure, _ = await self._begin(parking)
+        await parking.note({tenure: Position(7, 100.5)})
+        await parking.note({tenure: Position(5, 100.5)})
+        assert await parking.position("c", "S", 3) == Position(7, 100.5)
+        await parking.note({tenure: Position(2, 200.5)})
+        assert await parking.position("c", "S", 3) == Position(2, 200.5)
+        await self._begin(parking)
+        await parking.note({tenure: Position(9, 200.5)})
+        assert await parking.position("c", "S", 3) == Position(2, 200.5)
+        await parking.note({})

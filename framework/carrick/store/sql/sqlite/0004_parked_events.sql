@@ -1,9 +1,12 @@
--- Who consumes a partition: the epoch goes up with each new owner, and an older one may park nothing any more.
+-- Who consumes a partition: the epoch goes up with each new owner, and an older one may park and commit nothing any more.
+-- Everything up to settled_to is settled, in the stream that was made at made_at (seconds since the epoch).
 CREATE TABLE carrick_partition (
-    consumer  TEXT NOT NULL,
-    stream    TEXT NOT NULL,
-    partition INTEGER NOT NULL,
-    epoch     INTEGER NOT NULL,
+    consumer   TEXT NOT NULL,
+    stream     TEXT NOT NULL,
+    partition  INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    settled_to INTEGER NOT NULL DEFAULT 0,
+    made_at    REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (consumer, stream, partition)
 );
 
