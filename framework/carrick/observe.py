@@ -17,6 +17,7 @@ __all__ = [
     "EventHandlingFailed",
     "EventOverflowed",
     "EventQuarantined",
+    "EventTooLate",
     "EventsPublished",
     "FallbackUsed",
     "HedgeSent",
@@ -251,6 +252,16 @@ class EventQuarantined(Observation):
 class EventExpired(Observation):
     """An event was not published before its time was over, and never is."""
 
+    event_id: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTooLate(Observation):
+    """An event's time was over before a consumer came to handle it; it is settled without."""
+
+    consumer: str
+    event_type: str
     event_id: str
     subject: str
 

@@ -12,6 +12,7 @@ from carrick.rpc import Server
 from carrick.settings import ServiceSettings
 from carrick.store import GuardedDatabase, Housekeeping, IdempotencyRecords, Inbox, database_at
 from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.metrics import metrics_from_environment
 from carrick.telemetry.tracing import tracing_from_environment
 from services.inventory.handlers import InventoryHandlers, stocked
 from services.inventory.store import MIGRATIONS, Shelves
@@ -32,6 +33,7 @@ def app() -> App:
     settings = InventorySettings.load()
     configure_logs("inventory", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("inventory")
+    metrics = metrics_from_environment("inventory")
     own = database_at(
         settings.database,
         migrations=[store.MIGRATIONS, MIGRATIONS],
@@ -54,6 +56,8 @@ def app() -> App:
         instruments=tracing,
         grace=settings.grace,
     )
+    if metrics:
+        metrics.consumer(subscriber)
     server = Server(
         handlers,
         host=settings.host,
@@ -66,6 +70,7 @@ def app() -> App:
     return App(
         "inventory",
         tracing,
+        metrics,
         own,
         stocked(database, shelves, settings.stock),
         nats,

@@ -11,6 +11,7 @@ from carrick.rpc import Channel, Server
 from carrick.settings import ServiceSettings
 from carrick.store import GuardedDatabase, Housekeeping, Inbox, database_at
 from carrick.telemetry.logs import configure_logs
+from carrick.telemetry.metrics import metrics_from_environment
 from carrick.telemetry.tracing import tracing_from_environment
 from services.notifications.handlers import NotificationsHandlers
 from services.notifications.store import MIGRATIONS, Letters
@@ -30,6 +31,7 @@ def app() -> App:
     settings = NotificationsSettings.load()
     configure_logs("notifications", level=settings.log_level, form=settings.log_form)
     tracing = tracing_from_environment("notifications")
+    metrics = metrics_from_environment("notifications")
     own = database_at(
         settings.database,
         migrations=[store.MIGRATIONS, MIGRATIONS],
@@ -51,6 +53,8 @@ def app() -> App:
         instruments=tracing,
         grace=settings.grace,
     )
+    if metrics:
+        metrics.consumer(subscriber)
     server = Server(
         handlers,
         host=settings.host,
@@ -59,4 +63,4 @@ def app() -> App:
         resources=[database_guard, broker_guard],
         grace=settings.grace,
     )
-    return App("notifications", tracing, own, nats, orders, Housekeeping(inbox.purge), subscriber, server)
+    return App("notifications", tracing, metrics, own, nats, orders, Housekeeping(inbox.purge), subscriber, server)

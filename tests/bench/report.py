@@ -2,15 +2,20 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["row", "show", "write"]
+__all__ = ["in_turn", "row", "show", "write"]
 
 _COLUMNS = ("case", "metric", "median", "min", "max", "unit", "runs")
+
+
+def in_turn(names: Sequence[str], number: int) -> Iterator[str]:
+    """Return the sides of a round in their order, and every other time the other way round."""
+    return iter(names) if number % 2 == 0 else reversed(names)
 
 
 def row(case: str, metric: str, unit: str, values: Sequence[float]) -> dict[str, object]:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from carrick.claim import Receipt, Tenure
 from carrick.clock import Clock
 from carrick.context import Call, Context, enter
 from carrick.errors import DuplicateEventError
+from carrick.event import EventSpec
 from carrick.instruments import Instruments
 from carrick.messaging.inbound import Parsed, Received
 from carrick.route import EventRoute
@@ -18,7 +19,7 @@ from carrick.store.atomically import atomically
 from carrick.store.inbox import Inbox
 from carrick.store.transaction import Transaction
 
-__all__ = ["Handling", "UnrecordedError", "Work"]
+__all__ = ["Handling", "Tally", "UnrecordedError", "Work"]
 
 _CALLS_END = 0.95
 """Share of the timeout after which calls end: a peer that hangs is then seen as the outage that it is."""
@@ -38,11 +39,25 @@ class Work:
     """That of who handles it, where its key has an order."""
     attempts: int = 0
     failures: int = 0
+    late: bool = False
+    """Whether its time was over before it was handled."""
 
     @property
     def options(self) -> Any:
         """How it is handled."""
         return self.parsed.route.options
+
+
+class Tally(Protocol):
+    """Takes what is measured of events, on the event loop, between two awaits: it must be quick and must not raise."""
+
+    def tried(self, consumer: str, spec: EventSpec[Any], seconds: float, error: BaseException | None) -> None:
+        """Hear how long a handler took, and what it raised."""
+        ...
+
+    def committed(self, consumer: str, works: Sequence[Work]) -> None:
+        """Hear that these events had their effects just now."""
+        ...
 
 
 class Handling:
@@ -60,6 +75,8 @@ class Handling:
         self._consumer = consumer
         self._inbox = inbox
         self._clock = clock
+        self.tally: Tally | None = None
+        """Whoever measures; without one nothing is measured."""
         self._services: dict[str, Service] = {
             route.spec.full_name: event_stack(
                 _applied(route) if route.applies else route.handler, route.spec, consumer, instruments=instruments
@@ -87,7 +104,7 @@ class Handling:
         with enter(ctx):
             try:
                 async with asyncio.timeout(route.options.timeout):
-                    await self._services[route.spec.full_name](work.parsed.event, ctx)
+                    await self._serve(work, ctx)
             except DuplicateEventError:
                 return
         if receipt is not None and not receipt.fulfilled:
@@ -95,6 +112,8 @@ class Handling:
                 f"the handler of {route.spec.full_name} returned without recording the event; what it committed "
                 "stays; call `await tx.handled()` in its transaction, or subscribe with inbox=None"
             )
+        if self.tally is not None:
+            self.tally.committed(self._consumer, (work,))
 
     async def attempt_together(self, works: Sequence[Work]) -> None:
         """Apply events in one transaction, in their order: all of them have their effect, or none has."""
@@ -104,7 +123,8 @@ class Handling:
         ids = {work.parsed.envelope.id for work in works}
         tenures = {work.tenure for work in works if work.tenure is not None}
 
-        async def applied(tx: Transaction) -> None:
+        async def applied(tx: Transaction) -> list[Work]:
+            done: list[Work] = []
             new = set(await inbox.receive(tx, self._consumer, ids, tenures))
             for work in works:
                 if work.parsed.envelope.id in new:
@@ -112,10 +132,28 @@ class Handling:
                     ctx = self._context(work)
                     ctx.call.transaction = tx
                     with enter(ctx):
-                        await self._services[work.parsed.route.spec.full_name](work.parsed.event, ctx)
+                        await self._serve(work, ctx)
+                    done.append(work)
+            return done
 
         async with asyncio.timeout(max(work.options.timeout for work in works)):
-            await atomically(inbox.database, applied)
+            done = await atomically(inbox.database, applied)
+        if self.tally is not None:
+            self.tally.committed(self._consumer, done)
+
+    async def _serve(self, work: Work, ctx: Context) -> None:
+        """Call the handler."""
+        spec, tally = work.parsed.route.spec, self.tally
+        if tally is None:
+            await self._services[spec.full_name](work.parsed.event, ctx)
+            return
+        began = self._clock.monotonic()
+        try:
+            await self._services[spec.full_name](work.parsed.event, ctx)
+        except BaseException as error:
+            tally.tried(self._consumer, spec, self._clock.monotonic() - began, error)
+            raise
+        tally.tried(self._consumer, spec, self._clock.monotonic() - began, None)
 
     def _context(self, work: Work) -> Context:
         envelope = work.parsed.envelope

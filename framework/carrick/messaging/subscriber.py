@@ -25,13 +25,13 @@ from carrick.instruments import Instruments
 from carrick.loop import Loop
 from carrick.messaging.contract import Broker, Consumer
 from carrick.messaging.deadletter import DeadLetters
-from carrick.messaging.handling import Handling
+from carrick.messaging.handling import Handling, Tally
 from carrick.messaging.inbound import Inbound
 from carrick.messaging.keeping import Keeping
 from carrick.messaging.leases import Leases
 from carrick.messaging.parked_keys import ParkedKeys
 from carrick.messaging.redrive import REDRIVE_STREAM, REDRIVE_SUBJECTS, Redriven, redrive_filter
-from carrick.messaging.workers import SHARED, Workers
+from carrick.messaging.workers import SHARED, Counts, Workers
 from carrick.observe import Observer, PartitionsChanged, log
 from carrick.route import EventRoute
 from carrick.store.inbox import Inbox
@@ -136,10 +136,11 @@ class Subscriber:
         self._observe = observe
         self._grace = grace
         self._keeping = Keeping(f"subscriber {name}", self._options.ack_wait, self._clock)
+        self._handling = Handling(name, routes, inbox, instruments=instruments, clock=self._clock)
         self._workers = Workers(
             name,
             self._inbound,
-            Handling(name, routes, inbox, instruments=instruments, clock=self._clock),
+            self._handling,
             DeadLetters(broker),
             self._parking,
             self._keeping,
@@ -176,9 +177,29 @@ class Subscriber:
         return self._workers.processed
 
     @property
+    def counts(self) -> Counts:
+        """What became of events since the start. To be read, not to be changed."""
+        return self._workers.counts
+
+    @property
+    def in_flight(self) -> int:
+        """Events that were delivered here and are not settled."""
+        return len(self._keeping)
+
+    @property
+    def parked(self) -> tuple[int, int]:
+        """How many events of the partitions held here are parked, by what was seen of them, and of how many keys."""
+        owned = self._workers.parked.values()
+        return sum(keys.events for keys in owned), sum(map(len, owned))
+
+    @property
     def partitions(self) -> frozenset[int]:
         """The partitions that this process reads."""
         return frozenset(self._readers) - {SHARED}
+
+    def tell(self, tally: Tally) -> None:
+        """Have events measured from now on. ``carrick.telemetry`` has the one for OpenTelemetry."""
+        self._handling.tally = tally
 
     async def pending(self) -> int:
         """Count the events that are not settled yet, by whichever process, save those that wait for a dead letter."""

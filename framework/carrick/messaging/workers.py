@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -22,7 +23,7 @@ from carrick.messaging.lanes import Lanes
 from carrick.messaging.parked_keys import ParkedKeys
 from carrick.messaging.redrive import AGAIN, DROP, Redriven
 from carrick.messaging.verdict import Again, GiveUp, reason_of, verdict
-from carrick.observe import EventDeadLettered, EventHandlingFailed, Observer
+from carrick.observe import EventDeadLettered, EventHandlingFailed, EventTooLate, Observer
 from carrick.store.parking import Parked, Parking
 
 __all__ = ["SHARED", "Counts", "Retry", "Unreadable", "Workers"]
@@ -63,7 +64,10 @@ class Counts:
     parked: int = 0
     failures: int = 0
     skipped: int = 0
+    expired: int = 0
     redelivered: int = 0
+    delivered: Counter[str] = field(default_factory=Counter)
+    """By the subject, without its partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ class Workers:
     @property
     def processed(self) -> int:
         """Events settled so far: handled, found to be handled before, skipped or put aside."""
-        return self.counts.handled + self.counts.dead_letters + self.counts.skipped
+        counts = self.counts
+        return counts.handled + counts.dead_letters + counts.skipped + counts.expired
 
     async def start(self) -> None:
         """Begin to work."""
@@ -157,6 +162,7 @@ class Workers:
 
     async def take_in(self, delivery: Delivery, partition: int) -> None:
         """Have a delivery handled in its turn."""
+        self.counts.delivered[delivery.subject.rpartition(".")[0]] += 1
         self.counts.redelivered += delivery.deliveries > 1
         self._keeping.add(delivery)
         own = f"{delivery.stream}:{delivery.sequence}"
@@ -280,9 +286,10 @@ class Workers:
 
     async def _together(self, lanes: Sequence[tuple[Lane, list[Work]]]) -> None:
         """Apply the events of some lanes in one transaction; when that fails, each in one of its own."""
-        works = [work for _, some in lanes for work in some]
+        works = [work for _, some in lanes for work in some if not self._is_late(work)]
         try:
-            await self._handling.attempt_together(works)
+            if works:
+                await self._handling.attempt_together(works)
         except (Exception, asyncio.CancelledError) as error:
             if cancelled(error):
                 for lane, _ in lanes:
@@ -304,7 +311,9 @@ class Workers:
         return None
 
     async def _try(self, work: Work) -> BaseException | None:
-        """Handle an event; return what came of it instead of an effect."""
+        """Handle an event unless its time is over; return what came of it instead of an effect."""
+        if self._is_late(work):
+            return None
         work.attempts += 1
         envelope = work.parsed.envelope
         with enter(Context(None, correlation_id=envelope.correlation_id, key=envelope.id)):  # for what is logged
@@ -320,12 +329,33 @@ class Workers:
                 return error
         return None
 
+    def _is_late(self, work: Work) -> bool:
+        """Say whether an event is of no use any more: it is settled without being handled."""
+        expires_at = work.parsed.envelope.expires_at
+        if expires_at is not None:
+            work.late = self._clock.wall() >= expires_at
+        return work.late
+
     async def _settle(self, work: Work) -> None:
-        self.counts.handled += 1
+        if work.late:
+            self._expire(work)
+        else:
+            self.counts.handled += 1
         if isinstance(work.received, ParkedDelivery):
             return
         self._failures.pop(work.received.sequence, None)
         await self._keeping.ack(cast("Delivery", work.received))
+
+    def _expire(self, work: Work) -> None:
+        self.counts.expired += 1
+        self._observe(
+            EventTooLate(
+                consumer=self._consumer,
+                event_type=work.parsed.route.spec.full_name,
+                event_id=work.parsed.envelope.id,
+                subject=work.received.subject,
+            )
+        )
 
     def _judge(self, work: Work, error: BaseException) -> Again | GiveUp:
         if isinstance(error, UnrecordedError):

@@ -9,7 +9,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
+from carrick.messaging.subscriber import Subscriber
 from carrick.outbox.watch import OutboxWatch
+from carrick.telemetry.consumer_metrics import ConsumerMetrics
 from carrick.telemetry.environment import exports
 from carrick.telemetry.outbox_metrics import OutboxMetrics
 
@@ -26,10 +28,17 @@ class Metrics:
 
     def __init__(self, provider: MeterProvider) -> None:
         self.provider = provider
+        self._consumers: ConsumerMetrics | None = None
 
     def outbox(self, watch: OutboxWatch) -> OutboxMetrics:
         """Return an observer for a relay, which also tells what ``watch`` sees of its outbox."""
         return OutboxMetrics(self.provider, watch)
+
+    def consumer(self, subscriber: Subscriber) -> None:
+        """Tell of a subscriber too: what comes to it, what becomes of that, and how long it takes."""
+        if self._consumers is None:
+            self._consumers = ConsumerMetrics(self.provider)
+        self._consumers.add(subscriber)
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ and each round gives a ratio.
 
 import asyncio
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, TypeAlias
 
@@ -18,7 +18,7 @@ from carrick.testing import PostgresServer
 from tests.bench import sqlite_transactions
 from tests.bench.outbox import drain, latency, peers, writing
 from tests.bench.outbox.scratch import scratch
-from tests.bench.report import row, show, write
+from tests.bench.report import in_turn, row, show, write
 
 Samples: TypeAlias = dict[str, list[float]]
 
@@ -107,7 +107,7 @@ def _writes(
 def _latencies(console: Console, rounds: int, seconds: float, postgres: PostgresServer) -> list[dict[str, object]]:
     found: dict[str, list[latency.Latency]] = {name: [] for name in LATENCIES}
     for number in range(rounds):
-        for name in _in_turn(list(LATENCIES), number):
+        for name in in_turn(list(LATENCIES), number):
             case, rate = LATENCIES[name]
             one = latency.measure(case, rate=rate, seconds=seconds, postgres=postgres)
             found[name].append(one)
@@ -122,14 +122,10 @@ def _latencies(console: Console, rounds: int, seconds: float, postgres: Postgres
 def _turns(console: Console, sides: Mapping[str, Callable[[], float]], rounds: int) -> Samples:
     samples: Samples = {name: [] for name in sides}
     for number in range(rounds):
-        for name in _in_turn(list(sides), number):
+        for name in in_turn(list(sides), number):
             samples[name].append(sides[name]())
             console.print(f"round {number + 1} of {rounds}: {name} {samples[name][-1]:.0f} a second")
     return samples
-
-
-def _in_turn(names: Sequence[str], number: int) -> Iterator[str]:
-    return iter(names) if number % 2 == 0 else reversed(names)
 
 
 def _ratio(samples: Samples, one: str, other: str) -> float:

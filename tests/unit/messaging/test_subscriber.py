@@ -5,10 +5,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pytest
 
+from carrick.clock import SystemClock
 from carrick.context import Context, current
 from carrick.errors import (
     CarrickError,
@@ -23,13 +25,13 @@ from carrick.errors import (
 from carrick.event import EventSpec
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.cloudevents import Envelope, headers_for
-from carrick.observe import EventDeadLettered, EventHandlingFailed, Observation
+from carrick.observe import EventDeadLettered, EventHandlingFailed, EventTooLate, Observation
 from carrick.options import HandlingOptions
 from carrick.route import EventRoute
-from carrick.store import Inbox
+from carrick.store import Inbox, Transaction
 from carrick.store.sqlite import SqliteDatabase
 from carrick.testing import MemoryBroker, settle
-from shop.orders.v1.orders_carrick import ORDER_PLACED, on_order_placed
+from shop.orders.v1.orders_carrick import ORDER_PLACED, apply_order_placed, on_order_placed
 from shop.orders.v1.orders_pb2 import GetOrderResponse, OrderPlaced
 from tests.unit.testing.programs import until
 
@@ -602,3 +604,69 @@ def test_numbers_are_checked(name: str) -> None:
     """Nothing can be done without any."""
     with pytest.raises(ConfigurationError, match=f"{name} must be 1 or more, not 0"):
         SubscriberOptions(**{name: 0})
+
+
+class Dated(SystemClock):
+    """A clock whose date is set by hand."""
+
+    now = 1_700_000_000.0
+
+    def wall(self) -> float:
+        """Return the date that was set."""
+        return self.now
+
+
+def expiring(at: float) -> dict[str, str]:
+    """Return the header of an event that is of use until then."""
+    return {"ce-expirytime": datetime.fromtimestamp(at, UTC).isoformat()}
+
+
+@pytest.mark.parametrize("applies", [False, True])
+async def test_an_event_whose_time_is_over_is_not_handled(shop: Shop, applies: bool) -> None:
+    """It is settled and observed, and the later ones of its key go on."""
+    clock = Dated()
+
+    async def apply(event: OrderPlaced, tx: Transaction, ctx: Context) -> None:
+        await tx.execute("INSERT INTO effects VALUES (:id)", {"id": event.order_id})
+
+    route = apply_order_placed(apply) if applies else on_order_placed(Failing(shop))
+    await shop.publish("late", **expiring(clock.wall() - 1))
+    await shop.publish("early", **expiring(clock.wall() + 60))
+    await shop.publish("any")
+    subscriber = Subscriber(
+        "stock", shop.broker, [route], inbox=shop.inbox, options=FAST, clock=clock, observe=shop.seen.append
+    )
+    async with subscriber:
+        await settle(subscriber)
+        assert (subscriber.counts.handled, subscriber.counts.expired, subscriber.processed) == (2, 1, 3)
+    assert await shop.effects() == ["early", "any"]
+    (late,) = [each for each in shop.seen if isinstance(each, EventTooLate)]
+    assert (late.consumer, late.event_id, late.event_type) == ("stock", "id-late", ORDER_PLACED.full_name)
+
+
+async def test_a_parked_event_whose_time_is_over_is_not_handled(shop: Shop) -> None:
+    """Its time may end while it waits for another try; what waited behind it is handled then."""
+    clock = Dated()
+    handler = Failing(shop, ValueError("no"))
+
+    async def failing(event: OrderPlaced, ctx: Context) -> None:
+        clock.now += 1.0
+        await handler(event, ctx)
+
+    await shop.publish("late", **expiring(clock.wall() + 1))
+    await shop.publish("next")
+    subscriber = Subscriber(
+        "stock",
+        shop.broker,
+        [on_order_placed(failing, handling=QUICK)],
+        inbox=shop.inbox,
+        options=FAST,
+        clock=clock,
+        observe=shop.seen.append,
+    )
+    async with subscriber:
+        await settle(subscriber)
+        assert (subscriber.counts.handled, subscriber.counts.expired) == (1, 1)
+    assert handler.calls == ["late", "next"]
+    assert await shop.effects() == ["next"]
+    assert [each.event_id for each in shop.seen if isinstance(each, EventTooLate)] == ["id-late"]

@@ -1,0 +1,1 @@
+"""``make demo-burst``: senders never wait for consumers."""
