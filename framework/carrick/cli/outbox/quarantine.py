@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from carrick.cli.outbox.options import AsJson, DatabaseUrl, outbox_at, quiet
+from carrick.cli.options import AsJson, DatabaseUrl, quiet
+from carrick.cli.outbox.database import outbox_at
 from carrick.errors import Code, ConfigurationError, OutboxError
 from carrick.outbox import quarantine
 from carrick.outbox.quarantine import QuarantinedEvent, Selection
