@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import carrick
+from carrick.cli.consumer import consumer_commands
 from carrick.cli.db import db
 from carrick.cli.dlq import dlq_commands
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
@@ -30,6 +31,7 @@ _cli = typer.Typer(
 _cli.add_typer(db, name="db")
 _cli.add_typer(outbox_commands, name="outbox")
 _cli.add_typer(dlq_commands, name="dlq")
+_cli.add_typer(consumer_commands, name="consumer")
 
 
 def _show_version(asked: bool) -> None:

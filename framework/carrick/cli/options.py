@@ -55,7 +55,9 @@ Subject = Annotated[
         help="Those of a subject, like orders.placed.v1 or orders.placed.v1.p07; * is one token, > the rest.",
     ),
 ]
-Type = Annotated[str | None, typer.Option(help="Those of an event, like shop.orders.v1.OrderPlaced.")]
+Type = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Those of an event, like shop.orders.v1.OrderPlaced.")
+]
 Key = Annotated[str | None, typer.Option(help="Those of a key.")]
 Reason = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Those whose reason has this in it, in capitals or not.")

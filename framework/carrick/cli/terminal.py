@@ -1,6 +1,7 @@
 """What is safe and fitting to print on a terminal."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 import typer
@@ -9,6 +10,7 @@ __all__ = ["ProgressLine", "dump", "printable", "table"]
 
 _CLEAR_LINE = "\r\x1b[K"
 _WIDTH = 16
+_EVERY = 10.0  # seconds
 
 
 def printable(text: str) -> str:
@@ -37,17 +39,21 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 class ProgressLine:
-    """A line on standard error that is written over again and again, where that is a terminal."""
+    """A line on standard error: written over again and again on a terminal, and elsewhere every ten seconds."""
 
     def __init__(self) -> None:
-        self._shows = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + _EVERY
 
     def show(self, text: str) -> None:
         """Put a text in the place of the one before."""
-        if self._shows:
+        if self._terminal:
             typer.echo(f"{_CLEAR_LINE}{text}", err=True, nl=False)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY
+            typer.echo(text, err=True)
 
     def clear(self) -> None:
         """Take it away, before something else is printed."""
-        if self._shows:
+        if self._terminal:
             typer.echo(_CLEAR_LINE, err=True, nl=False)

@@ -1,6 +1,7 @@
 """Dead letters as an operator sees them, and which of them are meant."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from carrick.messaging.cloudevents import read
@@ -75,7 +76,7 @@ class DeadLetter:
 class LetterSelection:
     """Dead letters with all of what is given; without anything it is every one."""
 
-    numbers: Set[int] = frozenset()
+    numbers: AbstractSet[int] = frozenset()
     consumer: str | None = None
     subject: str | None = None
     """Subject or pattern, as it was published to; one without partition stands for all partitions."""
