@@ -18,6 +18,7 @@ __all__ = [
     "DryRun",
     "Everything",
     "Key",
+    "MaybeDatabaseUrl",
     "NatsUrl",
     "Rate",
     "Reason",
@@ -33,15 +34,14 @@ __all__ = [
 _PATIENCE = 5.0
 _MOMENT = "a duration ago like 2h or 30m, or a moment like 2026-11-24T10:00Z"
 
-DatabaseUrl = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        envvar=list(VARIABLES),
-        help=f"The service's database: {FORMS}. A password is better given by the variable.",
-    ),
-]
+_DATABASE = typer.Option(
+    "--database",
+    metavar="URL",
+    envvar=list(VARIABLES),
+    help=f"The service's database: {FORMS}. A password is better given by the variable.",
+)
+DatabaseUrl = Annotated[str, _DATABASE]
+MaybeDatabaseUrl = Annotated[str | None, _DATABASE]
 NatsUrl = Annotated[
     str,
     typer.Option("--nats", metavar="URL", envvar="CARRICK_NATS_URL", help="The broker, like nats://127.0.0.1:4222."),

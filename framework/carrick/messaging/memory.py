@@ -226,6 +226,12 @@ class MemoryBroker:
             paused=place.paused_until > self._clock.wall(),
         )
 
+    async def places(self, stream: str) -> Sequence[str]:
+        """Return the names of consumers."""
+        self._check()
+        self._stream(stream)
+        return sorted(name for of, name in self._places if of == stream)
+
     async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check its subjects."""
         self._check()

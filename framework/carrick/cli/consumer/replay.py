@@ -113,7 +113,7 @@ def replay(
     line.clear()
     progress = work.progress
     if as_json:
-        typer.echo(json.dumps({**asdict(progress), "dry_run": dry_run}, indent=2))
+        typer.echo(json.dumps({**asdict(progress), "handled": progress.handled, "dry_run": dry_run}, indent=2))
     else:
         typer.echo("\n".join(_lines(progress, dry_run=dry_run)))
     if not progress.finished and progress.end:
