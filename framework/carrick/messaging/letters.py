@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from carrick.messaging.cloudevents import read
 from carrick.messaging.contract import Record
 from carrick.messaging.deadletter import LETTER
-from carrick.messaging.subjects import matches_any_partition
+from carrick.subjects import matches_any_partition
 
 __all__ = ["OURS", "DeadLetter", "LetterSelection"]
 

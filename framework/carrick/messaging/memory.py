@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Consumer, Delivery, Holding, Message, Place, Record, Stored
-from carrick.messaging.subjects import matches
+from carrick.subjects import matches
 
 __all__ = ["MemoryBroker"]
 

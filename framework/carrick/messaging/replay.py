@@ -19,9 +19,9 @@ from carrick.errors import ConfigurationError
 from carrick.messaging.contract import Broker, Record
 from carrick.messaging.handling import Handling, Work
 from carrick.messaging.inbound import Inbound, Skipped, UnreadableError
-from carrick.messaging.subjects import matches
 from carrick.messaging.verdict import Again, reason_of, verdict
 from carrick.pace import Pace
+from carrick.subjects import matches
 
 __all__ = ["FailedEvent", "Moment", "Replay", "ReplayProgress"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from carrick.messaging.letters import DeadLetter, LetterSelection
 from carrick.messaging.redrive import Redrive
-from carrick.messaging.subjects import matches_any_partition
+from carrick.subjects import matches_any_partition
 from carrick.testing import FakeClock, MemoryBroker
 from tests.unit.testing.letters import put_letters
 

@@ -22,7 +22,7 @@ from carrick.messaging.nats.durability import check_monitoring_url, complaints, 
 from carrick.messaging.nats.durable import Durable, pause, place, places
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.nats.reading import holding, latest, read, remove, stored_after
-from carrick.messaging.subjects import matches
+from carrick.subjects import matches
 
 __all__ = ["NatsBroker"]
 
