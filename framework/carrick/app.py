@@ -23,7 +23,12 @@ class App:
 
     def __init__(self, name: str, *parts: AbstractAsyncContextManager[object] | None) -> None:
         self.name = name
-        self._parts = [part for part in parts if part is not None]
+        self._parts = tuple([part for part in parts if part is not None])
+
+    @property
+    def parts(self) -> tuple[AbstractAsyncContextManager[object], ...]:
+        """Its parts, in their order."""
+        return self._parts
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM or SIGINT, or until ``stop`` is set. A second signal cancels the stopping.

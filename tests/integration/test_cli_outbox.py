@@ -130,6 +130,28 @@ async def test_quarantine_retry_and_drop(site: Site) -> None:
     assert (found["quarantined"], found["pending"], found["given_up"], found["published"]) == (0, 3, 1, 0)
 
 
+async def test_quarantine_filters(site: Site) -> None:
+    """The same as those of dead letters, one narrowing the other; a rate changes nothing but the time it takes."""
+    first, second, *others = await site.write("k", "j", "l", "l", "l")
+    await site.refuse(first, second, *others)
+
+    async def listed(*arguments: str) -> list[str]:
+        return [event["id"] for event in await site.json("quarantine", "list", *arguments)]
+
+    every = [first, second, *others]
+    assert await listed("--key", "k", "--type", ORDER_PLACED.full_name) == [first]
+    assert await listed("--type", "OrderPlaced") == []
+    assert await listed("--subject", "orders.*.v1", "--since", "1h", "--limit", "9") == every
+    assert await listed("--subject", "orders.>", "--until", "1h") == []
+    assert await listed("--subject", "invoices.>") == []
+    assert (await site.json("quarantine", "retry", "--key", "l", "--dry-run"))["events"] == 3
+    began = asyncio.get_running_loop().time()
+    assert (await site.json("quarantine", "retry", "--key", "l", "--rate", "2"))["events"] == 3
+    assert asyncio.get_running_loop().time() - began >= 1.0
+    assert "nothing was changed" in await site.run("quarantine", "drop", first, others[0], "--rate", "5", status=1)
+    assert await listed() == [first, second]
+
+
 def _epochs(collector: Collector) -> dict[str, int]:
     if "carrick.outbox.lease.epoch" not in {metric.name for _, metric in collector.metrics}:
         return {}

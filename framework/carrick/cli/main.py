@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 import carrick
+from carrick.cli.consumer import consumer_commands
 from carrick.cli.db import db
+from carrick.cli.dlq import dlq_commands
 from carrick.cli.generate import Compiler, ContractError, Generation, choose_template
 from carrick.cli.generate.runtime_protos import proto_path as runtime_proto_path
 from carrick.cli.new import check_name, make_project
@@ -28,6 +30,8 @@ _cli = typer.Typer(
 )
 _cli.add_typer(db, name="db")
 _cli.add_typer(outbox_commands, name="outbox")
+_cli.add_typer(dlq_commands, name="dlq")
+_cli.add_typer(consumer_commands, name="consumer")
 
 
 def _show_version(asked: bool) -> None:

@@ -21,11 +21,14 @@ from carrick.messaging.deadletter import DeadLetters
 
 if TYPE_CHECKING:
     from carrick.messaging.guarded import GuardedBroker
+    from carrick.messaging.replay import Replay, ReplayProgress
     from carrick.messaging.subscriber import Subscriber, SubscriberOptions
 else:
     __getattr__ = on_demand(
         __name__,
         GuardedBroker="carrick.messaging.guarded",
+        Replay="carrick.messaging.replay",
+        ReplayProgress="carrick.messaging.replay",
         Subscriber="carrick.messaging.subscriber",
         SubscriberOptions="carrick.messaging.subscriber",
     )
@@ -44,6 +47,8 @@ __all__ = [
     "Publisher",
     "Reader",
     "Record",
+    "Replay",
+    "ReplayProgress",
     "Stored",
     "Subscriber",
     "SubscriberOptions",

@@ -208,6 +208,10 @@ class Reader(Protocol):
         """Return where a durable consumer is, or None when there is none of that name."""
         ...
 
+    async def places(self, stream: str) -> Sequence[str]:
+        """Return the names of a stream's durable consumers, sorted. Raises ``MessagingError`` without the stream."""
+        ...
+
 
 class Consumer(Protocol):
     """A durable place in a stream, shared by all who consume under its name. Used from one event loop."""

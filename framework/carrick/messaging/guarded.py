@@ -58,6 +58,10 @@ class GuardedBroker:
         """Return where a durable consumer is."""
         return await self._ask(partial(self._broker.place, stream, name))
 
+    async def places(self, stream: str) -> Sequence[str]:
+        """Return the names of a stream's durable consumers."""
+        return await self._ask(partial(self._broker.places, stream))
+
     async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check the subjects of the one there."""
         await self._ask(partial(self._broker.ensure_stream, name, subjects, last_only_for=last_only_for))

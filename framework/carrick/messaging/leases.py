@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 
 from carrick.clock import Clock
 from carrick.errors import Code, MessagingError
-from carrick.event import PARTITIONS
+from carrick.event import PARTITIONS, partition_in
 from carrick.ids import random_id
 from carrick.messaging.contract import Broker, Message, Record
 from carrick.sharing import surplus, wanted
 
-__all__ = ["LEASE_STREAM", "Leases"]
+__all__ = ["LEASE_STREAM", "Leases", "holder_named", "lease_filter", "partition_leased"]
 
 LEASE_STREAM = "LEASES"
 _ROOT = "lease"
@@ -121,6 +121,21 @@ class Leases:
                 raise
             return False
         return True
+
+
+def lease_filter(stream: str, consumer: str) -> str:
+    """Return the subjects of the leases of a consumer's partitions."""
+    return f"{_ROOT}.{stream}.{consumer}.*"
+
+
+def partition_leased(record: Record) -> int | None:
+    """Return the partition that a lease is about."""
+    return partition_in(record.subject)
+
+
+def holder_named(record: Record) -> str:
+    """Return the host and process id of who holds a lease, or nothing where it was given back."""
+    return record.data.decode(errors="replace").partition(" ")[2]
 
 
 def _holder(record: Record | None) -> str:

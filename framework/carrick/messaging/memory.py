@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from carrick.clock import Clock, SystemClock
 from carrick.errors import Code, MessagingError
 from carrick.messaging.contract import Consumer, Delivery, Holding, Message, Place, Record, Stored
-from carrick.messaging.subjects import matches
+from carrick.subjects import matches
 
 __all__ = ["MemoryBroker"]
 
@@ -231,6 +231,12 @@ class MemoryBroker:
             settled_to=min(unsettled, default=place.looked_to + 1) - 1,
             paused=place.paused_until > self._clock.wall(),
         )
+
+    async def places(self, stream: str) -> Sequence[str]:
+        """Return the names of consumers."""
+        self._check()
+        self._stream(stream)
+        return sorted(name for of, name in self._places if of == stream)
 
     async def ensure_stream(self, name: str, subjects: Sequence[str], *, last_only_for: float | None = None) -> None:
         """Create the stream, or check its subjects."""

@@ -5,80 +5,22 @@ handled in the order of its key where the key waits for it, and otherwise as soo
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 
 from carrick.errors import Code, MessagingError
-from carrick.messaging.contract import Broker, Delivery, Message, Record
+from carrick.messaging.contract import Broker, Delivery, Message
 from carrick.messaging.deadletter import DEAD_LETTER_STREAM, LETTER, ROOT
+from carrick.messaging.letters import OURS, DeadLetter, LetterSelection
 
-__all__ = ["AGAIN", "DROP", "REDRIVE_STREAM", "REDRIVE_SUBJECTS", "DeadLetter", "Redrive", "Redriven", "redrive_filter"]
+__all__ = ["AGAIN", "DROP", "REDRIVE_STREAM", "REDRIVE_SUBJECTS", "Redrive", "Redriven", "redrive_filter"]
 
 REDRIVE_STREAM = "REDRIVES"
 AGAIN = "again"
 DROP = "drop"
 _ROOT = "redrive"
 _ACTION = "Carrick-Action"
-_OURS = "carrick-"
 _PAGE = 200
 
 REDRIVE_SUBJECTS = (f"{_ROOT}.>",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that a consumer could not handle."""
-
-    number: int
-    """Its own, among the dead letters."""
-    consumer: str
-    stream: str
-    sequence: int
-    """Its place in its stream."""
-    subject: str
-    data: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    """Those that it was published with."""
-    reason: str
-    attempts: int
-    stack: str
-    dead_at: float
-    """Seconds since the epoch, by the broker's clock."""
-    left_out: bool = False
-    """Whether its data and headers were too large to be kept beside the reason: they are in its stream only."""
-
-    @property
-    def type(self) -> str:
-        """CloudEvents' type, or nothing."""
-        return next((value for name, value in self.headers.items() if name.lower() == "ce-type"), "")
-
-    @property
-    def key(self) -> str:
-        """Key of the event, or nothing."""
-        return next((value for name, value in self.headers.items() if name.lower() == "ce-partitionkey"), "")
-
-    @classmethod
-    def of(cls, record: Record) -> "DeadLetter":
-        """Read one from its stream; what somebody else put there has nothing where nothing is known."""
-        ours = {name.lower(): value for name, value in record.headers.items() if name.lower().startswith(_OURS)}
-        sequence, attempts = ours.get("carrick-sequence", ""), ours.get("carrick-attempts", "")
-        return cls(
-            number=record.sequence,
-            consumer=ours.get("carrick-consumer", ""),
-            stream=ours.get("carrick-stream", ""),
-            sequence=int(sequence) if sequence.isdecimal() else 0,
-            subject=ours.get("carrick-subject", ""),
-            data=record.data,
-            headers={
-                name: value
-                for name, value in record.headers.items()
-                if not name.lower().startswith((_OURS, "nats-")) or name == LETTER
-            },
-            reason=ours.get("carrick-reason", ""),
-            attempts=int(attempts) if attempts.isdecimal() else 0,
-            stack=ours.get("carrick-stack", ""),
-            dead_at=record.stored_at,
-            left_out="carrick-left-out" in ours,
-        )
 
 
 class Redrive:
@@ -96,6 +38,16 @@ class Redrive:
                 yield DeadLetter.of(record)
             after = records[-1].sequence
 
+    async def selected(self, selection: LetterSelection) -> AsyncIterator[DeadLetter]:
+        """Yield the dead letters that are meant, the oldest first."""
+        after = min(selection.numbers, default=1) - 1
+        last = max(selection.numbers, default=None)
+        async for letter in self.letters(selection.consumer or "*", after=after):
+            if last is not None and letter.number > last:
+                return
+            if letter in selection:
+                yield letter
+
     async def letter(self, number: int) -> DeadLetter | None:
         """Return one dead letter, or None when there is none of that number."""
         if await self._broker.holding(DEAD_LETTER_STREAM) is None:
@@ -105,11 +57,34 @@ class Redrive:
 
     async def send_again(self, letter: DeadLetter) -> None:
         """Have the consumer handle it once more. Done twice, it is sent once, or has its effect once."""
-        await self._tell(await self._whole(letter), AGAIN)
+        await self._tell(await self.whole(letter), AGAIN)
 
     async def drop(self, letter: DeadLetter) -> None:
         """Forget it; what waits behind it goes on."""
+        try:
+            letter = await self.whole(letter)  # its key is among the headers
+        except MessagingError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
         await self._tell(letter, DROP)
+
+    async def whole(self, letter: DeadLetter) -> DeadLetter:
+        """Return a letter with what was left out of it, from the message's own stream. Raises ``MessagingError``."""
+        if not letter.left_out:
+            return letter
+        found = await self._broker.read(letter.stream, letter.subject, letter.sequence - 1, 1)
+        if not found or found[0].sequence != letter.sequence:
+            raise MessagingError(
+                Code.NOT_FOUND,
+                f"dead letter {letter.number} was too large to be kept whole, and its message {letter.sequence} is no "
+                f"longer in stream {letter.stream}",
+            )
+        headers = {name: value for name, value in found[0].headers.items() if not name.lower().startswith("nats-")}
+        return DeadLetter(
+            **{name: getattr(letter, name) for name in DeadLetter.__slots__ if name not in ("data", "headers")},
+            data=found[0].data,
+            headers=headers,
+        )
 
     async def _tell(self, letter: DeadLetter, action: str) -> None:
         if not (letter.consumer and letter.stream and letter.sequence and letter.subject):
@@ -135,24 +110,6 @@ class Redrive:
         )
         await self._broker.remove(DEAD_LETTER_STREAM, letter.number)
 
-    async def _whole(self, letter: DeadLetter) -> DeadLetter:
-        """Get what was left out from the message's own stream."""
-        if not letter.left_out:
-            return letter
-        found = await self._broker.read(letter.stream, letter.subject, letter.sequence - 1, 1)
-        if not found or found[0].sequence != letter.sequence:
-            raise MessagingError(
-                Code.NOT_FOUND,
-                f"dead letter {letter.number} was too large to be kept whole, and its message {letter.sequence} is no "
-                f"longer in stream {letter.stream}",
-            )
-        headers = {name: value for name, value in found[0].headers.items() if not name.lower().startswith("nats-")}
-        return DeadLetter(
-            **{name: getattr(letter, name) for name in DeadLetter.__slots__ if name not in ("data", "headers")},
-            data=found[0].data,
-            headers=headers,
-        )
-
 
 def redrive_filter(consumer: str, stream: str) -> str:
     """Return the subjects of what is sent again to a consumer of a stream."""
@@ -167,7 +124,7 @@ class Redriven:
     def __init__(self, delivery: Delivery, broker: Broker) -> None:
         self._delivery = delivery
         self._broker = broker
-        ours = {name.lower(): value for name, value in delivery.headers.items() if name.lower().startswith(_OURS)}
+        ours = {name.lower(): value for name, value in delivery.headers.items() if name.lower().startswith(OURS)}
         self.action = ours.get(_ACTION.lower(), "")
         self.stream = ours.get("carrick-stream", "")
         self.subject = ours.get("carrick-subject", "")
@@ -177,7 +134,7 @@ class Redriven:
         self.headers: Mapping[str, str] = {
             name: value
             for name, value in delivery.headers.items()
-            if not name.lower().startswith((_OURS, "nats-")) or name == LETTER
+            if not name.lower().startswith((OURS, "nats-")) or name == LETTER
         }
         self.stored_at = delivery.stored_at
 

@@ -12,13 +12,14 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 from carrick.clock import Clock, SystemClock
+from carrick.context import Context
 from carrick.errors import ConfigurationError, MessagingError
 from carrick.event import PARTITIONS, EventSpec
 from carrick.instruments import Instruments
@@ -31,6 +32,7 @@ from carrick.messaging.keeping import Keeping
 from carrick.messaging.leases import Leases
 from carrick.messaging.parked_keys import ParkedKeys
 from carrick.messaging.redrive import REDRIVE_STREAM, REDRIVE_SUBJECTS, Redriven, redrive_filter
+from carrick.messaging.replay import Moment, Replay, ReplayProgress
 from carrick.messaging.workers import SHARED, Counts, Workers
 from carrick.observe import Observer, PartitionsChanged, log
 from carrick.route import EventRoute
@@ -131,6 +133,9 @@ class Subscriber:
         self._parking = Parking(inbox.database) if inbox is not None else parking
         _check(name, routes, inbox, self._parking)
         self._broker = broker
+        self._routes = routes
+        self._inbox = inbox
+        self._instruments = instruments
         self._options = options or SubscriberOptions()
         self._clock = clock or SystemClock()
         self._observe = observe
@@ -172,6 +177,11 @@ class Subscriber:
         self._polling = Loop(f"subscriber {name}, parked events", self._poll, grace=grace)
 
     @property
+    def stream(self) -> str:
+        """The stream that its events come from."""
+        return self._stream
+
+    @property
     def processed(self) -> int:
         """Events settled so far: handled, found to be handled before, skipped or put aside."""
         return self._workers.processed
@@ -210,6 +220,52 @@ class Subscriber:
         if self._redriven is not None:
             found += await self._redriven.pending()
         return found
+
+    def replay(
+        self,
+        first: Moment,
+        last: Moment | None = None,
+        *,
+        shadow: Callable[[Any, Context], Awaitable[None]] | None = None,
+        under: str | None = None,
+        trial: bool = False,
+        stop_on_error: bool = False,
+        rate: float = 0.0,
+        progress: Callable[[ReplayProgress], None] = lambda progress: None,
+    ) -> Replay:
+        """Return a replay of this consumer's events of a range; this object need not be started for it.
+
+        The range ends with the sequence ``last``, or before that moment, or with what is the newest at the start. Its
+        events are handed over in the order of the stream, one at a time, to the consumer's own handlers: what had its
+        effect by the inbox is passed over. ``under`` another name everything is handled once more, once. Without an
+        inbox everything is handled each time. To a ``shadow`` handler everything is handed in place of the own ones,
+        each time; its effect is its own affair.
+
+        Where a contract says ``hold_key``, the later events of a key are left once one failed. A ``trial`` only counts
+        what would be handled. ``rate`` is a second at most, or 0. The function ``progress`` must not wait.
+
+        Raises ``ConfigurationError`` when what is asked for does not go together.
+        """
+        _check_replay(self.name, self._inbox, under, shadow)
+        name, routes, inbox = under or self.name, self._routes, self._inbox
+        if shadow is not None:
+            inbox = None
+            routes = tuple([replace(route, handler=shadow, applies=False) for route in routes])
+        return Replay(
+            self._broker,
+            self._stream,
+            Inbound(name, routes),
+            Handling(name, routes, inbox, instruments=self._instruments, clock=self._clock),
+            self._clock,
+            first=first,
+            last=last,
+            remembered=inbox.retention if inbox is not None and under is None else None,
+            holds=shadow is None,
+            trial=trial,
+            stop_on_error=stop_on_error,
+            rate=rate,
+            progress=progress,
+        )
 
     async def start(self) -> None:
         """Begin to consume. That the broker is away is no reason not to."""
@@ -406,7 +462,8 @@ class Subscriber:
     async def _recount(self, keys: ParkedKeys) -> None:
         """Count the parked events of a partition that has too many of them: some came twice, or were dropped."""
         assert self._parking is not None
-        keys.events = await self._parking.count(keys.tenure)
+        counts = await self._parking.counts(self.name, self._stream)
+        keys.events = counts[keys.tenure.partition].events if keys.tenure.partition in counts else 0
 
     async def _poll(self) -> float:
         """Look for parked events that other processes have made due, and note now and then where everything is."""
@@ -471,6 +528,17 @@ class _Reader:
 def _filter(spec: EventSpec[Any], partition: int) -> str:
     """Return the subjects of an event in a partition's place."""
     return spec.consumer_filter if partition == SHARED else spec.subject_in(partition)
+
+
+def _check_replay(name: str, inbox: Inbox | None, under: str | None, shadow: object) -> None:
+    if under is None:
+        return
+    if shadow is not None:
+        raise ConfigurationError("a shadow handler has no inbox, so give either a shadow or another name")
+    if not _NAME(under) or under == name:
+        raise ConfigurationError(f"{under!r} is no other name for {name}; use letters, digits, - and _")
+    if inbox is None:
+        raise ConfigurationError(f"subscriber {name} has no inbox to remember under {under} what was handled")
 
 
 def _only_stream(name: str, inbound: Inbound) -> tuple[str, str]:

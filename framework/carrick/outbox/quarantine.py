@@ -10,8 +10,19 @@ from carrick.errors import ConfigurationError
 from carrick.outbox.words import IS_REFUSED
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Transaction
+from carrick.subjects import matches_any_partition
 
-__all__ = ["QuarantinedEvent", "Selection", "counted", "drop", "find", "payload_of", "quarantined", "retry"]
+__all__ = [
+    "QuarantinedEvent",
+    "Selection",
+    "counted",
+    "drop",
+    "find",
+    "ids_of",
+    "payload_of",
+    "quarantined",
+    "retry",
+]
 
 _IDS = 1000  # named at once; more are chosen by subject or reason
 _LIST = Sql.template(
@@ -28,6 +39,12 @@ _LIST = Sql.template(
 _OF_SUBJECT = """
     CAST(:subject AS text) IN (subject, substr(subject, 1, length(subject) - length('.p00')))
 """
+_OF_TYPE = {
+    "sqlite": """json_extract(headers, '$."ce-type"') = :type""",
+    "postgresql": "CAST(headers AS json) ->> 'ce-type' = :type",
+}
+_SUBJECTS = f"SELECT DISTINCT subject FROM carrick_outbox WHERE {IS_REFUSED}"  # noqa: S608
+_IDS_OF = f"SELECT id FROM carrick_outbox WHERE {IS_REFUSED}"  # noqa: S608
 _COUNT = f"SELECT subject, count(*) AS events FROM carrick_outbox WHERE {IS_REFUSED}"  # noqa: S608
 _RETRY = f"UPDATE carrick_outbox SET refused_at = NULL, refusal = NULL WHERE {IS_REFUSED}"  # noqa: S608
 _DROP = Sql.template(f"UPDATE carrick_outbox SET published_at = {{now}} WHERE {IS_REFUSED}")  # noqa: S608
@@ -59,26 +76,47 @@ class Selection:
 
     ids: Sequence[str] = ()
     subject: str | None = None
-    """Subject of the contract, ``orders.placed.v1``, or with its partition, ``orders.placed.v1.p07``."""
+    """Subject of the contract, ``orders.placed.v1``, or with its partition, ``orders.placed.v1.p07``; or a pattern."""
     reason: str | None = None
     """A part of what the broker said, in capitals or not."""
+    type: str | None = None
+    """CloudEvents' type, ``shop.orders.v1.OrderPlaced``."""
+    key: str | None = None
+    since: float | None = None
+    """Refused since then: seconds since the epoch, by the database's clock."""
+    until: float | None = None
+    """Refused before then."""
     everything: bool = False
     _conditions: list[str] = field(init=False, repr=False, default_factory=list)
     _parameters: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        chosen = bool(self.ids) or self.subject is not None or self.reason is not None
+        given = (self.subject, self.reason, self.type, self.key, self.since, self.until)
+        chosen = bool(self.ids) or any(each is not None for each in given)
         if chosen == self.everything:
             raise ConfigurationError("say which events: ids, a subject or a part of the reason; or all of them")
         if len(self.ids) > _IDS:
             raise ConfigurationError(f"name {_IDS} ids at most, or choose by subject or reason")
         self._add_ids()
-        if self.subject is not None:
-            self._conditions.append(_OF_SUBJECT)
-            self._parameters["subject"] = self.subject
+        if self.subject is not None and not self.has_wildcards:
+            self._narrow(_OF_SUBJECT, subject=self.subject)
+        if self.key is not None:
+            self._narrow("key = :key", key=self.key)
+        if self.since is not None:
+            self._narrow("refused_at >= :since", since=float(self.since))
+        if self.until is not None:
+            self._narrow("refused_at < :until", until=float(self.until))
         if self.reason is not None:
-            self._conditions.append("lower(refusal) LIKE :reason ESCAPE '!'")
-            self._parameters["reason"] = f"%{_literal(self.reason.lower())}%"
+            self._narrow("lower(refusal) LIKE :reason ESCAPE '!'", reason=f"%{_literal(self.reason.lower())}%")
+
+    @property
+    def has_wildcards(self) -> bool:
+        """Whether the subject is a pattern."""
+        return self.subject is not None and bool({"*", ">"} & set(self.subject.split(".")))
+
+    def _narrow(self, condition: str, **parameters: Any) -> None:
+        self._conditions.append(condition)
+        self._parameters.update(parameters)
 
     def _add_ids(self) -> None:
         if self.ids:
@@ -86,16 +124,26 @@ class Selection:
             self._conditions.append(f"id IN ({', '.join(f':{name}' for name in names)})")
             self._parameters.update(zip(names, self.ids, strict=True))
 
-    def within(self, statement: str) -> tuple[str, dict[str, Any]]:
+    async def within(self, tx: Transaction, statement: str) -> tuple[str, dict[str, Any]]:
         """Return a statement about quarantined events, narrowed to these, and its parameters."""
-        return " AND ".join([statement, *self._conditions]), dict(self._parameters)
+        conditions, parameters = [statement, *self._conditions], dict(self._parameters)
+        if self.type is not None:
+            conditions.append(_OF_TYPE[tx.dialect])
+            parameters["type"] = self.type
+        if self.has_wildcards:
+            rows = (await tx.execute(_SUBJECTS)).all()
+            subjects = [row.subject for row in rows if matches_any_partition(row.subject, self.subject or "")]
+            named = {f"subject{number}": subject for number, subject in enumerate(subjects)}
+            conditions.append(f"subject IN ({', '.join(f':{name}' for name in named)})" if named else "1 = 0")
+            parameters.update(named)
+        return " AND ".join(conditions), parameters
 
 
 async def quarantined(
     tx: Transaction, selection: Selection | None = None, *, most: int = 1000
 ) -> Sequence[QuarantinedEvent]:
     """Return quarantined events in the order in which they were written, the first ``most`` of them."""
-    statement, parameters = (selection or Selection(everything=True)).within(_LIST.of(tx.dialect))
+    statement, parameters = await (selection or Selection(everything=True)).within(tx, _LIST.of(tx.dialect))
     found = await tx.execute(f"{statement} ORDER BY seq LIMIT :most", {**parameters, "most": most})
     return [_event(row) for row in found.all()]
 
@@ -114,9 +162,16 @@ async def payload_of(tx: Transaction, event_id: str) -> bytes:
 
 async def counted(tx: Transaction, selection: Selection) -> Counter[str]:
     """Count quarantined events by their subjects."""
-    statement, parameters = selection.within(_COUNT)
+    statement, parameters = await selection.within(tx, _COUNT)
     found = await tx.execute(f"{statement} GROUP BY subject ORDER BY subject", parameters)
     return Counter({row.subject: row.events for row in found.all()})
+
+
+async def ids_of(tx: Transaction, selection: Selection) -> list[str]:
+    """Return the ids of quarantined events in the order in which they were written."""
+    statement, parameters = await selection.within(tx, _IDS_OF)
+    found = await tx.execute(f"{statement} ORDER BY seq", parameters)
+    return [row.id for row in found.all()]
 
 
 async def retry(tx: Transaction, selection: Selection) -> Counter[str]:
@@ -136,7 +191,7 @@ async def drop(tx: Transaction, selection: Selection) -> Counter[str]:
 
 
 async def _change(tx: Transaction, selection: Selection, statement: str) -> Counter[str]:
-    narrowed, parameters = selection.within(statement)
+    narrowed, parameters = await selection.within(tx, statement)
     changed = await tx.execute(f"{narrowed} RETURNING subject", parameters)
     return Counter(sorted(row.subject for row in changed.all()))
 

@@ -40,7 +40,7 @@ class Inbox:
 
     def __init__(self, database: Database, *, retention: float = 30 * 86_400.0) -> None:
         self.database = database
-        self._retention = retention
+        self.retention = retention
 
     async def holds(self, consumer: str, event_id: str) -> bool:
         """Say whether the event had its effect. The transaction of the effect decides; this only saves the work."""
@@ -69,6 +69,6 @@ class Inbox:
         """Remove at most ``most`` rows older than the retention; return how many went."""
 
         async def purged(tx: Transaction) -> int:
-            return (await tx.execute(_PURGE.of(tx.dialect), {"age": self._retention, "most": most})).rowcount
+            return (await tx.execute(_PURGE.of(tx.dialect), {"age": self.retention, "most": most})).rowcount
 
         return await atomically(self.database, purged)

@@ -11,7 +11,7 @@ from carrick.store.claims import superseded
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
-__all__ = ["Parked", "ParkedKey", "Parking", "Position"]
+__all__ = ["Parked", "ParkedCount", "ParkedKey", "Parking", "Position"]
 
 _BEGIN = """
 INSERT INTO carrick_partition (consumer, stream, partition, epoch) VALUES (:consumer, :stream, :partition, 1)
@@ -37,7 +37,6 @@ _DUE_OF = Sql(
     sqlite=Sql.template(_DUE.format(held="partition IN (SELECT value FROM json_each(:partitions))")).sqlite,
     postgresql=Sql.template(_DUE.format(held="partition = ANY(:partitions)")).postgresql,
 )
-_COUNT = f"SELECT count(*) FROM carrick_parked WHERE {_OF_PARTITION}"  # noqa: S608
 _POSITION = f"SELECT settled_to, made_at FROM carrick_partition WHERE {_OF_PARTITION}"  # noqa: S608
 _NOTE = f"""
 UPDATE carrick_partition SET settled_to = :settled_to, made_at = :made_at
@@ -49,6 +48,11 @@ WHERE consumer = :consumer AND stream = :stream AND NOT EXISTS (
     SELECT 1 FROM carrick_parked AS held
     WHERE held.consumer = event.consumer AND held.stream = event.stream AND held.partition = event.partition
         AND held.key = event.key AND held.sequence <= event.sequence AND held.held_at IS NOT NULL)
+"""
+_COUNTS = """
+SELECT partition, count(DISTINCT key) AS keys, count(*) AS events,
+    count(DISTINCT CASE WHEN held_at IS NULL THEN NULL ELSE key END) AS held_keys
+FROM carrick_parked WHERE consumer = :consumer AND stream = :stream GROUP BY partition
 """
 _OF_KEY = Sql.template(f"""
 SELECT partition, key, sequence, event_id, subject, headers, data, stored_at, attempts, failures, reason, held_at,
@@ -110,6 +114,16 @@ class ParkedKey:
     events: int
     due_in: float | None
     """Seconds until the first of them is handled again; None while it is held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedCount:
+    """How much of a partition is parked."""
+
+    keys: int = 0
+    events: int = 0
+    held_keys: int = 0
+    """Those of the keys that wait behind a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +213,11 @@ class Parking:
             found = await tx.execute(_WAITING, {"consumer": consumer, "stream": stream})
             return int(found.scalar_one())
 
-    async def count(self, tenure: Tenure) -> int:
-        """Count the parked events of a partition."""
+    async def counts(self, consumer: str, stream: str) -> dict[int, ParkedCount]:
+        """Count what is parked of a consumer, by partition, where anything is."""
         async with self._database.read() as tx:
-            return int((await tx.execute(_COUNT, _of(tenure))).scalar_one())
+            rows = (await tx.execute(_COUNTS, {"consumer": consumer, "stream": stream})).all()
+        return {row.partition: ParkedCount(keys=row.keys, events=row.events, held_keys=row.held_keys) for row in rows}
 
     async def settle(self, tenure: Tenure, events: Collection[Parked]) -> None:
         """Forget events that were handled or put aside."""

@@ -16,7 +16,8 @@ from carrick.errors import Code, ConfigurationError, PermanentError, StoreError
 from carrick.event import EventSpec
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.cloudevents import Envelope, headers_for
-from carrick.messaging.redrive import DeadLetter, Redrive
+from carrick.messaging.letters import DeadLetter
+from carrick.messaging.redrive import Redrive
 from carrick.observe import EventDeadLettered, EventHandlingFailed, Observation
 from carrick.options import HandlingOptions, UnknownType
 from carrick.route import EventRoute, Upcaster

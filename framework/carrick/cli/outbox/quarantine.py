@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -10,10 +11,27 @@ from typing import Annotated, Any
 
 import typer
 
-from carrick.cli.outbox.options import AsJson, DatabaseUrl, outbox_at, quiet
+from carrick.cli.moments import moment
+from carrick.cli.options import (
+    AsJson,
+    DatabaseUrl,
+    DryRun,
+    Everything,
+    Key,
+    Rate,
+    Reason,
+    Since,
+    Subject,
+    Type,
+    Until,
+    quiet,
+)
+from carrick.cli.outbox.database import outbox_at
+from carrick.cli.terminal import ProgressLine
 from carrick.errors import Code, ConfigurationError, OutboxError
 from carrick.outbox import quarantine
 from carrick.outbox.quarantine import QuarantinedEvent, Selection
+from carrick.pace import Pace
 from carrick.store.transaction import Transaction
 
 __all__ = ["quarantine_commands"]
@@ -23,11 +41,9 @@ quarantine_commands = typer.Typer(
     no_args_is_help=True,
 )
 
+_AT_A_TIME = 0.1  # seconds' worth of events are changed in one transaction
+
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of events.")]
-Everything = Annotated[bool, typer.Option("--all", help="All that are quarantined.")]
-Subject = Annotated[str | None, typer.Option(help="Those of a subject, like orders.placed.v1 or orders.placed.v1.p07.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Those whose reason has this in it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")]
 Change = Callable[[Transaction, Selection], Awaitable[Counter[str]]]
 
 
@@ -35,8 +51,12 @@ Change = Callable[[Transaction, Selection], Awaitable[Counter[str]]]
 def list_events(
     database: DatabaseUrl,
     subject: Subject = None,
+    event_type: Type = None,
+    key: Key = None,
     reason: Reason = None,
-    most: Annotated[int, typer.Option(min=1, help="How many at most, the oldest first.")] = 100,
+    since: Since = None,
+    until: Until = None,
+    most: Annotated[int, typer.Option("--limit", "--most", min=1, help="How many at most, the oldest first.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List the events that the broker refused, and why.
@@ -45,7 +65,8 @@ def list_events(
     read, 2 when an option is wrong.
     """
     quiet()
-    selection = Selection(subject=subject, reason=reason, everything=subject is None and reason is None)
+    filters = _filters(subject=subject, event_type=event_type, key=key, reason=reason, since=since, until=until)
+    selection = Selection(**filters, everything=not filters)
     found, total = asyncio.run(_list(database, selection, most))
     if as_json:
         typer.echo(json.dumps([asdict(event) for event in found], indent=2))
@@ -109,14 +130,19 @@ def _change(name: str, change: Change, done: str, explanation: str) -> None:
         ids: Ids = None,
         everything: Everything = False,
         subject: Subject = None,
+        event_type: Type = None,
+        key: Key = None,
         reason: Reason = None,
+        since: Since = None,
+        until: Until = None,
+        rate: Rate = 0.0,
         dry_run: DryRun = False,
         as_json: AsJson = False,
     ) -> None:
         quiet()
-        selection = _selection(ids, everything=everything, subject=subject, reason=reason)
-        work = _changed(database, selection, quarantine.counted if dry_run else change, writes=not dry_run)
-        counts = asyncio.run(work)
+        filters = _filters(subject=subject, event_type=event_type, key=key, reason=reason, since=since, until=until)
+        selection = _selection(ids, filters, everything=everything)
+        counts = asyncio.run(_changed(database, selection, None if dry_run else change, rate))
         total = counts.total()
         if as_json:
             typer.echo(json.dumps({"events": total, "subjects": counts, "dry_run": dry_run}, indent=2))
@@ -163,24 +189,66 @@ _change(
 )
 
 
-def _selection(ids: list[str] | None, *, everything: bool, subject: str | None, reason: str | None) -> Selection:
-    if everything is bool(ids or subject is not None or reason is not None):
-        raise ConfigurationError("say which events: ids, --subject or --reason; or --all, alone")
-    return Selection(ids=ids or (), subject=subject, reason=reason, everything=everything)
+def _filters(
+    *,
+    subject: str | None,
+    event_type: str | None,
+    key: str | None,
+    reason: str | None,
+    since: str | None,
+    until: str | None,
+) -> dict[str, Any]:
+    """Return those that were given, as ``Selection`` takes them."""
+    now = time.time()
+    filters = {
+        "subject": subject,
+        "type": event_type,
+        "key": key,
+        "reason": reason,
+        "since": None if since is None else moment("--since", since, now=now),
+        "until": None if until is None else moment("--until", until, now=now),
+    }
+    return {name: value for name, value in filters.items() if value is not None}
 
 
-async def _changed(url: str, selection: Selection, change: Change, *, writes: bool) -> Counter[str]:
-    async with outbox_at(url) as database, database.transaction() if writes else database.read() as tx:
-        counts = await change(tx, selection)
-        if selection.ids and selection.subject is None and selection.reason is None:
-            missing = len(set(selection.ids)) - counts.total()
-            if missing:
-                raise OutboxError(
-                    Code.NOT_FOUND,
-                    f"{missing} of the ids are not quarantined, so nothing was changed; "
-                    "see: carrick outbox quarantine list",
-                )
+def _selection(ids: list[str] | None, filters: dict[str, Any], *, everything: bool) -> Selection:
+    if everything is bool(ids or filters):
+        raise ConfigurationError("say which events: ids or filters like --reason; or --all, alone")
+    return Selection(ids=ids or (), **filters, everything=everything)
+
+
+async def _changed(url: str, selection: Selection, change: Change | None, rate: float) -> Counter[str]:
+    """Change what is selected, or only count it; with a rate, so many a second in several transactions."""
+    async with outbox_at(url) as database:
+        if change is None:
+            async with database.read() as tx:
+                return _complete(await quarantine.counted(tx, selection), selection)
+        if not rate:
+            async with database.transaction() as tx:
+                return _complete(await change(tx, selection), selection)
+        async with database.read() as tx:
+            ids = await quarantine.ids_of(tx, selection)
+            _complete(await quarantine.counted(tx, selection), selection)
+        some = min(max(1, int(rate * _AT_A_TIME)), 1000)
+        pace, line, counts = Pace(rate / some), ProgressLine(), Counter[str]()
+        for start in range(0, len(ids), some):
+            await pace.wait()
+            async with database.transaction() as tx:
+                counts += await change(tx, Selection(ids=ids[start : start + some]))
+            line.show(f"{counts.total()} of {len(ids)}")
+        line.clear()
         return counts
+
+
+def _complete(counts: Counter[str], selection: Selection) -> Counter[str]:
+    """Return the counts. Where ids are all that was given, each must be quarantined."""
+    missing = len(set(selection.ids)) - counts.total()
+    if selection.ids and selection == Selection(ids=selection.ids) and missing:
+        raise OutboxError(
+            Code.NOT_FOUND,
+            f"{missing} of the ids are not quarantined, so nothing was changed; see: carrick outbox quarantine list",
+        )
+    return counts
 
 
 def _behind(event: QuarantinedEvent) -> str:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from carrick.cli.outbox.options import AsJson, DatabaseUrl, NatsUrl, broker_at, outbox_at, quiet
+from carrick.cli.options import AsJson, DatabaseUrl, NatsUrl, broker_at, quiet
+from carrick.cli.outbox.database import outbox_at
 from carrick.errors import ConfigurationError
 from carrick.outbox.reconcile import Comparison, Lost, Progress, StreamComparison
 

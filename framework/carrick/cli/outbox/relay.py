@@ -10,7 +10,7 @@ import typer
 
 from carrick import outbox
 from carrick.app import App
-from carrick.cli.outbox.options import DatabaseUrl, NatsUrl, broker_at
+from carrick.cli.options import DatabaseUrl, NatsUrl, broker_at
 from carrick.observe import log, notify_all
 from carrick.outbox import OutboxWatch, Relay, RelayOptions
 from carrick.store.housekeeping import Housekeeping

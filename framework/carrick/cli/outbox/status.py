@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import typer
 
-from carrick.cli.outbox.options import AsJson, DatabaseUrl, outbox_at, quiet
+from carrick.cli.options import AsJson, DatabaseUrl, quiet
+from carrick.cli.outbox.database import outbox_at
 from carrick.outbox.status import OutboxStatus
 from carrick.outbox.status import status as status_of
 

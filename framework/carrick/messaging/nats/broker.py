@@ -19,10 +19,10 @@ from carrick.messaging.nats.connection import Connection
 from carrick.messaging.nats.consumer import NatsConsumer
 from carrick.messaging.nats.denials import Denials
 from carrick.messaging.nats.durability import check_monitoring_url, complaints, syncs_always
-from carrick.messaging.nats.durable import Durable, pause, place
+from carrick.messaging.nats.durable import Durable, pause, place, places
 from carrick.messaging.nats.faults import size_of, vendor_errors
 from carrick.messaging.nats.reading import holding, latest, read, remove, stored_after
-from carrick.messaging.subjects import matches
+from carrick.subjects import matches
 
 __all__ = ["NatsBroker"]
 
@@ -214,6 +214,12 @@ class NatsBroker:
         client = self._connected()
         with vendor_errors(f"consumer {name} of stream {stream}"):
             return await place(client, stream, name, self._publish_timeout)
+
+    async def places(self, stream: str) -> Sequence[str]:
+        """Ask for the stream's consumers."""
+        client = self._connected()
+        with vendor_errors(f"consumers of stream {stream}"):
+            return await places(client, stream, self._publish_timeout)
 
     async def consume(
         self,

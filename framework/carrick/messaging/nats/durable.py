@@ -13,7 +13,7 @@ from carrick.messaging.contract import Place
 from carrick.messaging.nats.api import ask
 from carrick.messaging.nats.client import DirectClient
 
-__all__ = ["Durable", "pause", "place"]
+__all__ = ["Durable", "pause", "place", "places"]
 
 _PAUSES = (2, 11)
 _RESETS = (2, 14)
@@ -130,6 +130,19 @@ async def place(client: DirectClient, stream: str, name: str, timeout: float) ->
         settled_to=said["ack_floor"]["stream_seq"],
         paused=said.get("paused", False),
     )
+
+
+async def places(client: DirectClient, stream: str, timeout: float) -> list[str]:
+    """Return the names of a stream's durable consumers. Raises nats-py's errors."""
+    names: list[str] = []
+    offset = 0
+    while True:
+        said = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": offset}, timeout)
+        listed = said.get("consumers") or []
+        names += [each["config"]["durable_name"] for each in listed if each["config"].get("durable_name")]
+        offset += len(listed)
+        if not listed or offset >= said["total"]:
+            return sorted(set(names))
 
 
 async def pause(client: DirectClient, stream: str, name: str, until: float, timeout: float) -> None:

@@ -139,6 +139,17 @@ class ReadingContract(SharedScene):
 
         await until(reached)
 
+    async def test_the_names_of_consumers_can_be_read(self, scene: Scene) -> None:
+        """Those that are durable, sorted; of a stream that is not there that is an error."""
+        assert list(await scene.broker.places(scene.stream)) == []
+        for name in ("b", "c-p00", "a"):
+            filters = [f"{scene.root}.>"]
+            await scene.broker.consume(scene.stream, name, filters, ack_wait=5.0, max_in_flight=10)
+        await scene.broker.read(scene.stream, f"{scene.root}.>", 0, 10)
+        assert list(await scene.broker.places(scene.stream)) == ["a", "b", "c-p00"]
+        with pytest.raises(MessagingError):
+            await scene.broker.places("MISSING")
+
     async def test_a_consumer_can_be_paused(self, scene: Scene) -> None:
         """Nothing is delivered until the moment, or until another in the past is set; nothing is lost."""
         consumer = await scene.consume(ordered=True)

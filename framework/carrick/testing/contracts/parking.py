@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from carrick.claim import Tenure
 from carrick.errors import Code, StoreError
-from carrick.store.parking import Parked, ParkedKey, Parking, Position
+from carrick.store.parking import Parked, ParkedCount, ParkedKey, Parking, Position
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
 
@@ -51,7 +51,6 @@ class ParkingContract(FrameworkTables):
         assert found.due_in is not None
         assert 0 < found.due_in <= 60
         assert [each.sequence for each in await parking.of_key(tenure, "k", 1)] == [7]
-        assert await parking.count(tenure) == 3
 
     async def test_what_is_parked_already_stays_as_it_is(self, parking: Parking) -> None:
         """An event that is delivered again after it was parked does not begin anew."""
@@ -126,6 +125,14 @@ class ParkingContract(FrameworkTables):
         (first, _) = await parking.of_key(tenure, "k", 10)
         assert (first.held, first.attempts, first.failures) == (False, 0, 0)
         assert await parking.waiting("c", "S") == 3
+
+    async def test_what_is_parked_is_counted(self, parking: Parking) -> None:
+        """By partition, with the keys that wait behind a dead letter."""
+        assert await parking.counts("c", "S") == {}
+        tenure, _ = await self._begin(parking)
+        await parking.park(tenure, [_event(1, held=True), _event(2), _event(3, "other", due_in=60.0)])
+        assert await parking.counts("c", "S") == {3: ParkedCount(keys=2, events=3, held_keys=1)}
+        assert await parking.counts("other", "S") == {}
 
     async def test_a_dropped_dead_letter_lets_the_others_go_on(self, parking: Parking) -> None:
         """The next of its key is due at once; a key without others is gone."""
