@@ -7,6 +7,7 @@ effect, in the order of their keys.
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -317,7 +318,14 @@ async def settled(database: AnyDatabase, broker: NatsBroker, *, timeout: float =
         except (MessagingError, StoreError):
             return False
 
-    await until(nothing, timeout=timeout)
+    try:
+        await until(nothing, timeout=timeout)
+    except TimeoutError:
+        async with database.read() as tx:
+            parked = (await tx.execute("SELECT * FROM carrick_parked ORDER BY partition, key, sequence")).all()
+        places = {each: await broker.place("ORDERS", looking._place(each)) for each in looking._places()}
+        waiting = [f"{each} {place}" for each, place in places.items() if place and place.pending + place.in_flight]
+        raise AssertionError("\n".join([*waiting, *map(str, parked)])) from None
 
 
 async def ended_well(*processes: Program) -> None:
@@ -404,6 +412,7 @@ async def _consume(where: str, url: str, moments: Moments) -> None:
 
 
 def _main(where: str, url: str, moment: str = "", number: str = "1", what: str = "SIGKILL") -> None:
+    logging.basicConfig(filename=os.environ.get("CARRICK_LOG", os.devnull))  # nobody reads from a pipe meanwhile
     asyncio.run(_consume(where, url, Moments(moment, int(number), signal.Signals[what])))
 
 

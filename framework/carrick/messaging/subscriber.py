@@ -256,7 +256,8 @@ class Subscriber:
         before = self.partitions
         await self._leases.share()
         held = self._leases.held
-        await asyncio.gather(*(self._abandon(partition) for partition in before - held))
+        kept = {partition for partition in before & held if self._workers.owns(partition)}
+        await asyncio.gather(*(self._abandon(partition) for partition in before - kept))
         spare = self._leases.surplus
         await asyncio.gather(*(self._hand_over(partition) for partition in spare))
         for partition in sorted(held - self.partitions - frozenset(spare)):

@@ -10,7 +10,7 @@ from carrick.store.atomically import atomically
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
-__all__ = ["Parked", "ParkedKey", "Parking", "Tenure"]
+__all__ = ["NewerOwnerError", "Parked", "ParkedKey", "Parking", "Tenure"]
 
 _BEGIN = """
 INSERT INTO carrick_partition (consumer, stream, partition, epoch) VALUES (:consumer, :stream, :partition, 1)
@@ -119,8 +119,20 @@ class Tenure:
         return found if event is None else found | {"key": event.key, "sequence": event.sequence}
 
 
+class NewerOwnerError(StoreError):
+    """Another process consumes the partition by now: what this one has of it in hand is that one's."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        super().__init__(
+            Code.ABORTED, f"partition {tenure.partition} of {tenure.stream} has a newer owner for {tenure.consumer}"
+        )
+
+
 class Parking:
-    """The parked events of a database's consumers. Each method is a short transaction of its own."""
+    """The parked events of a database's consumers. Each method is a short transaction of its own.
+
+    Those that take a tenure to write raise :class:`NewerOwnerError`, and change nothing, when it has ended.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -146,19 +158,23 @@ class Parking:
     async def park(self, tenure: Tenure, events: Sequence[Parked]) -> None:
         """Keep events of a partition; those that are kept already stay as they are.
 
-        Raises ``ABORTED`` when the partition has a newer owner; the events must then not be acknowledged.
+        After a :class:`NewerOwnerError` they must not be acknowledged.
         """
         rows = [_row(tenure, event) for event in events]
 
         async def parked(tx: Transaction) -> None:
-            epoch = (await tx.execute(_EPOCH.of(tx.dialect), tenure.of())).scalar_one()
-            if epoch != tenure.epoch:
-                raise StoreError(
-                    Code.ABORTED, f"partition {tenure.partition} of {tenure.stream} has a newer owner for its consumer"
-                )
+            await _owned(tx, tenure)
             await tx.execute(_PARK.of(tx.dialect), rows)
 
         await atomically(self._database, parked)
+
+    async def check(self, tenure: Tenure) -> None:
+        """Raise :class:`NewerOwnerError` when the partition has one."""
+
+        async def checked(tx: Transaction) -> None:
+            await _owned(tx, tenure)
+
+        await atomically(self._database, checked)
 
     async def of_key(self, tenure: Tenure, key: str, most: int) -> list[Parked]:
         """Return a key's first events, oldest first."""
@@ -185,6 +201,7 @@ class Parking:
         rows = [tenure.of(event) for event in events]
 
         async def settled(tx: Transaction) -> None:
+            await _owned(tx, tenure)
             await tx.execute(_SETTLE, rows)
 
         await atomically(self._database, settled)
@@ -199,6 +216,7 @@ class Parking:
         }
 
         async def postponed(tx: Transaction) -> None:
+            await _owned(tx, tenure)
             if event.held:
                 await tx.execute(_HOLD.of(tx.dialect), values)
             else:
@@ -228,6 +246,12 @@ class Parking:
             await tx.execute(_NEXT.of(tx.dialect), {**where.of(), "key": event.key})
 
         await atomically(self._database, dropped)
+
+
+async def _owned(tx: Transaction, tenure: Tenure) -> None:
+    """Hold the partition until the transaction ends."""
+    if (await tx.execute(_EPOCH.of(tx.dialect), tenure.of())).scalar_one() != tenure.epoch:
+        raise NewerOwnerError(tenure)
 
 
 def _row(tenure: Tenure, event: Parked) -> dict[str, Any]:
