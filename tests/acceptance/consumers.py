@@ -196,6 +196,7 @@ class Handlers:
         self._database = database
         self._moments = moments
         self._outage = Path(os.environ.get("CARRICK_OUTAGE", "/nowhere"))
+        self._fails = "CARRICK_FAILS" in os.environ
 
     async def handle(self, event: OrderPlaced, ctx: Context) -> None:
         """Have the effect in a transaction of the handler's own."""
@@ -213,7 +214,6 @@ class Handlers:
 
     async def apply(self, event: OrderPlaced, tx: Transaction, ctx: Context) -> None:
         """Have the effect in the transaction of many."""
-        self._moments.come("before the transaction")
         await self._effect(tx, event)
         self._fail(event)
         self._moments.come("before the commit")
@@ -229,7 +229,7 @@ class Handlers:
             raise CarrickError(Code.UNAVAILABLE, "something else is away")
         if what == "poison" or (what == "fails" and now):
             raise KeyError(what)
-        if what == "permanent":
+        if what == "permanent" or self._fails:
             raise PermanentError("never")
         if what == "outage" and random.random() < 2 * _SOMETIMES:
             raise CarrickError(Code.UNAVAILABLE, "away")
@@ -268,7 +268,9 @@ class Moments:
             self.come(self._moment)
 
         match self._moment:
-            case "after the commit":  # of those that are applied: a handler with its own says so itself
+            case "before the transaction":  # of those that are applied: a handler with its own says so itself
+                around(Handling, "attempt_together", before=now)
+            case "after the commit":  # as above
                 around(Handling, "attempt_together", after=now)
             case "after the acknowledgement":
                 around(NatsDelivery, "ack", after=now)
