@@ -96,7 +96,7 @@ def consumer_database(where: str) -> AnyDatabase:
     """Return a database, to be opened, by its path or URL."""
     migrations = [store.MIGRATIONS, outbox.MIGRATIONS]
     if where.startswith("postgresql:"):
-        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=20.0)
+        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=5.0)
     return SqliteDatabase(Path(where), migrations=migrations, busy_timeout=_WAITS)
 
 
@@ -324,10 +324,10 @@ async def settled(database: AnyDatabase, broker: NatsBroker, *, timeout: float =
         await until(nothing, timeout=timeout)
     except TimeoutError:
         async with database.read() as tx:
-            parked = (await tx.execute("SELECT * FROM carrick_parked ORDER BY partition, key, sequence")).all()
+            parked = (await tx.execute("SELECT key, sequence, attempts, reason FROM carrick_parked")).all()
         places = {each: await broker.place("ORDERS", looking._place(each)) for each in looking._places()}
         waiting = [f"{each} {place}" for each, place in places.items() if place and place.pending + place.in_flight]
-        raise AssertionError("\n".join([*waiting, *map(str, parked)])) from None
+        raise AssertionError("\n".join([*waiting, *map(str, parked[:20])])) from None
 
 
 async def ended_well(*processes: Program) -> None:
