@@ -15,6 +15,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -380,7 +381,7 @@ def _differences(wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequen
         said += [f"{key}: {each} has no effect" for each in was if not times[each]]
         said += [f"{key}: {each} has {count} effects" for each, count in times.items() if count > 1]
         said += [f"{key}: {each} must have no effect" for each in times.keys() - set(was)]
-        said += [f"{key}: {b} comes before {a}" for b, a in zip(there, there[1:], strict=False) if a < b]
+        said += [f"{key}: {b} comes before {a}" for b, a in pairwise(there) if a < b]
     return said
 
 
@@ -401,13 +402,15 @@ async def _consume(where: str, url: str, moments: Moments) -> None:
     """Consume until told to stop; then say what is left."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with consumer_database(where) as database:
-        async with NatsBroker(url, name="consumer", publish_timeout=1.0) as broker:
-            consuming = subscriber(database, broker, moments)
-            async with consuming:
-                print("ready", flush=True)
-                await stop.wait()
-            left = _left(consuming)
+    async with (
+        consumer_database(where) as database,
+        NatsBroker(url, name="consumer", publish_timeout=1.0) as broker,
+    ):
+        consuming = subscriber(database, broker, moments)
+        async with consuming:
+            print("ready", flush=True)
+            await stop.wait()
+        left = _left(consuming)
     await asyncio.sleep(0.05)
     left["tasks"] = [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}]
     print(json.dumps(left), flush=True)

@@ -1,4 +1,4 @@
-"""From a writer's transaction to the effects of two consumers, while everything between dies, freezes and is cut off."""
+"""From a writer's transaction to the effects of consumers, while all between dies, freezes and is cut off."""
 
 import asyncio
 import os

@@ -58,14 +58,12 @@ def _each(kinds: list[tuple[str, EventSpec[Any]]], given: Sequence[Any]) -> list
     chosen = [
         (kind, each) for number, each in enumerate(given) for kind in (kinds if _ALL else [kinds[number % len(kinds)]])
     ]
-    return [
-        pytest.param(
-            kind,
-            each,
-            id=f"{kind[0]} {'applied' if kind[1] is APPLIED else 'handled'} {each if isinstance(each, str) else each[0]}",
-        )
-        for kind, each in chosen
-    ]
+    return [pytest.param(kind, each, id=_named(kind, each)) for kind, each in chosen]
+
+
+def _named(kind: tuple[str, EventSpec[Any]], given: str | Sequence[str]) -> str:
+    handled = "applied" if kind[1] is APPLIED else "handled"
+    return f"{kind[0]} {handled} {given if isinstance(given, str) else given[0]}"
 
 
 class Shop:
@@ -82,7 +80,7 @@ class Shop:
         """Start a consumer that may have its moment."""
         return self._processes.enter_context(program("-m", ME, *self._arguments, *moment, env=env))
 
-    async def publish(self, count: int, spec: EventSpec[object]) -> None:
+    async def publish(self, count: int, spec: EventSpec[Any]) -> None:
         """Publish events of which many fail, and some are there twice."""
         await self.published.publish(self.broker, count, keys=12, specs=(spec,), weights=_OFTEN, repeated=0.1)
 
@@ -94,15 +92,15 @@ class Shop:
 
 
 @pytest.fixture
-def kind(request: pytest.FixtureRequest) -> tuple[str, EventSpec[object]]:
+def kind(request: pytest.FixtureRequest) -> tuple[str, EventSpec[Any]]:
     """Return a database and an event, whose kind of handler goes with it."""
-    kind: tuple[str, EventSpec[object]] = request.param
+    kind: tuple[str, EventSpec[Any]] = request.param
     return kind
 
 
 @pytest.fixture
 async def shop(
-    kind: tuple[str, EventSpec[object]],
+    kind: tuple[str, EventSpec[Any]],
     nats_server: NatsServer,
     processes: ExitStack,
     tmp_path: Path,
@@ -111,7 +109,7 @@ async def shop(
     """Return a shop without consumers."""
     where = str(tmp_path / "shop.db") if kind[0] == "sqlite" else str(request.getfixturevalue("postgres_url"))
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(consumer_database(where))
+        database: AnyDatabase = await parts.enter_async_context(consumer_database(where))
         broker = await parts.enter_async_context(NatsBroker(nats_server.url, name="test"))
         await make_tables(database)
         yield Shop(where, nats_server.url, database, broker, processes)
@@ -127,7 +125,7 @@ async def _died(process: Program) -> None:
     ("kind", "moments"), _each(_KINDS, [MOMENTS[first::4] for first in range(4)]), indirect=["kind"]
 )
 async def test_consumers_that_die_leave_all_to_the_next(
-    shop: Shop, kind: tuple[str, EventSpec[object]], moments: Sequence[str]
+    shop: Shop, kind: tuple[str, EventSpec[Any]], moments: Sequence[str]
 ) -> None:
     """One after the other gets SIGKILL at the second time that its moment comes."""
     for moment in moments:
@@ -138,7 +136,7 @@ async def test_consumers_that_die_leave_all_to_the_next(
 
 @pytest.mark.parametrize(("kind", "moment"), _each(_KINDS, HAND_OVER), indirect=["kind"])
 async def test_a_consumer_that_dies_while_it_gives_partitions_to_another(
-    shop: Shop, kind: tuple[str, EventSpec[object]], moment: str
+    shop: Shop, kind: tuple[str, EventSpec[Any]], moment: str
 ) -> None:
     """The other has those that were given, and the rest when their leases have ended."""
     first = shop.consumer(moment, "3", "SIGKILL")
@@ -154,7 +152,7 @@ async def test_a_consumer_that_dies_while_it_gives_partitions_to_another(
     ("kind", "moment"), _each(_LASTING, _STANDS_STILL if _ALL else _STANDS_STILL[:4]), indirect=["kind"]
 )
 async def test_a_consumer_that_stands_still_past_its_leases_changes_nothing(
-    shop: Shop, kind: tuple[str, EventSpec[object]], moment: str
+    shop: Shop, kind: tuple[str, EventSpec[Any]], moment: str
 ) -> None:
     """SIGSTOP until another has taken over and handled everything; it wakes up with things in hand, and more comes."""
     await shop.publish(120, kind[1])

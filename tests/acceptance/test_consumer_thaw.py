@@ -5,9 +5,11 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from carrick.event import EventSpec
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import NatsServer
 from tests.acceptance.consumers import (
@@ -37,7 +39,7 @@ async def place(
     """Return where consumers find database and broker, and both of them."""
     where = str(tmp_path / "shop.db")
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(consumer_database(where))
+        database: AnyDatabase = await parts.enter_async_context(consumer_database(where))
         broker = await parts.enter_async_context(NatsBroker(nats_server.url, name="test"))
         await make_tables(database)
         yield (where, nats_server.url), database, broker
@@ -45,7 +47,7 @@ async def place(
 
 @pytest.mark.parametrize("spec", [HANDLED, APPLIED], ids=["handled", "applied"])
 async def test_nothing_overtakes_what_its_new_owner_has_parked(
-    place: tuple[tuple[str, str], AnyDatabase, NatsBroker], processes: ExitStack, tmp_path: Path, spec: object
+    place: tuple[tuple[str, str], AnyDatabase, NatsBroker], processes: ExitStack, tmp_path: Path, spec: EventSpec[Any]
 ) -> None:
     """A key's events are in hand, the first of them in its handler; another process has parked them all meanwhile.
 
@@ -55,7 +57,7 @@ async def test_nothing_overtakes_what_its_new_owner_has_parked(
     outage = tmp_path / "outage"
     outage.touch()
     published = Published()
-    await published.publish(broker, _IN_HAND, keys=1, specs=(spec,), weights=_ALL_FINE)  # type: ignore[arg-type]
+    await published.publish(broker, _IN_HAND, keys=1, specs=(spec,), weights=_ALL_FINE)
     env = {"CARRICK_OUTAGE": str(outage)}
     stopped = processes.enter_context(program("-m", ME, *where, "before the transaction", "1", "SIGSTOP", env=env))
     await stands_still(stopped)
