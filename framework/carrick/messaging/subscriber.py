@@ -146,6 +146,7 @@ class Subscriber:
             clock=self._clock,
         )
         self._readers: dict[int, _Reader] = {}
+        self._leaving: dict[int, float] = {}
         self._complain_at = 0.0
         self._redriven: Consumer | None = None
         self._redriving = Loop(f"subscriber {name}, dead letters that come again", self._redrive, grace=0.0)
@@ -258,9 +259,9 @@ class Subscriber:
         held = self._leases.held
         kept = {partition for partition in before & held if self._workers.owns(partition)}
         await asyncio.gather(*(self._abandon(partition) for partition in before - kept))
-        spare = self._leases.surplus
+        spare = {*self._leases.surplus, *self._leaving}
         await asyncio.gather(*(self._hand_over(partition) for partition in spare))
-        for partition in sorted(held - self.partitions - frozenset(spare)):
+        for partition in sorted(held - self.partitions - spare):
             await self._begin(partition)
         taken, lost = self.partitions - before, before - self.partitions
         if taken or lost:
@@ -284,16 +285,24 @@ class Subscriber:
         await self._close(partition)
 
     async def _hand_over(self, partition: int) -> None:
-        """Give a partition back when what is being handled of it has ended."""
+        """Give a partition back when what is being handled of it has ended, now or at a later look at the leases.
+
+        The leases are not renewed meanwhile: waiting here for a slow handler would cost all of them.
+        """
         if partition in self._readers:
+            now = self._clock.monotonic()
+            until = self._leaving.setdefault(partition, now + self._grace)
             await self._readers[partition].stop()
             self._workers.drop(lambda lane: lane[0] == partition)
-            await self._workers.idle(lambda lane: lane[0] == partition, self._grace)
+            wait = max(0.0, min(until - now, self._options.lease / _RENEWALS / 2))
+            if not await self._workers.idle(lambda lane: lane[0] == partition, wait) and now < until:
+                return
             self._workers.disown(partition)
             await self._close(partition)
         await self._leases.let_go([partition])
 
     async def _close(self, partition: int) -> None:
+        self._leaving.pop(partition, None)
         await self._readers.pop(partition).close()
 
     async def _redrive(self) -> float:

@@ -609,3 +609,25 @@ async def test_a_database_that_has_to_try_again_is_no_newer_owner(
         failing = False
         await settle(subscriber)
     assert await stand.effects() == {"k": list(range(1, 41))}
+
+
+async def test_a_slow_handler_costs_no_leases_while_its_partition_is_handed_over(stand: Stand) -> None:
+    """Who gives partitions to a newcomer keeps all others, however long it waits for what is being handled."""
+    plain = stand.handle
+
+    async def slow(event: OrderPlaced, ctx: Context) -> None:
+        stand.calls.append(event.total)
+        await asyncio.sleep(1.5)
+        await plain(event, ctx)
+
+    stand.handle = slow  # type: ignore[method-assign]
+    keys = {partition_of(f"k{number}"): f"k{number}" for number in range(200)}
+    for partition, key in keys.items():
+        await stand.publish(key, partition)
+    assert len(keys) == 16
+    async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as first:
+        await until(lambda: len(stand.calls) == 16)
+        async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as second:
+            await settle(first, second)
+            await until(lambda: len(first.partitions) == len(second.partitions) == 8)
+    assert sorted(stand.calls) == sorted([*range(16), *range(16)]), "each was begun once, and ended once"
