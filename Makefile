@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-burst test check format generate check-generated real-protos torture-codegen torture-outbox
-.PHONY: bench-rpc bench-policies bench-outbox bench-events bench-codegen bench-import wheel lock clean
+.PHONY: torture-consumers bench-rpc bench-policies bench-outbox bench-events bench-codegen bench-import wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -93,6 +93,9 @@ torture-codegen: $(READY) $(REAL) ## generate for random contracts, many times a
 torture-outbox: $(READY) $(OLDER) ## whatever can die, freeze, fill up or be set wrong, with 100,000 events; then compare
 	CARRICK_STORM_EVENTS=100000 CARRICK_FREEZE_SECONDS=60 CARRICK_BLOAT_ROUNDS=300 $(BIN)/python -m pytest -s \
 	  tests/acceptance/test_relay_*.py tests/acceptance/test_outbox_bloat.py $(ARGS)
+
+torture-consumers: $(READY) ## the same for consumers: whatever can die, freeze or be cut off; then compare
+	CARRICK_CONSUMER_EVENTS=100000 $(BIN)/python -m pytest -s tests/acceptance/test_consumer_*.py $(ARGS)
 
 bench-rpc: $(READY) $(PEERS) ## calls/s and CPU a call: bare grpc.aio, the framework, a stack made by hand, others
 	@PYTHONPATH=$(dir $(PEERS)) $(BIN)/python -m tests.bench.rpc $(ARGS)

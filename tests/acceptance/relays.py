@@ -35,6 +35,7 @@ __all__ = [
     "OPTIONS",
     "AnyDatabase",
     "all_published",
+    "around",
     "audit",
     "counts",
     "database_at",
@@ -218,22 +219,22 @@ def _arm(moment: str, number: int, what: signal.Signals) -> None:
 
     match moment:
         case "after sharing":
-            _around(Relay, "_share", after=now)
+            around(Relay, "_share", after=now)
         case "after reading":
-            _around(table, "pending", after=now)
+            around(table, "pending", after=now)
         case "before sending":
-            _around(NatsBroker, "append", before=now)
+            around(NatsBroker, "append", before=now)
         case "while sending":
             left = 1
             _in_the_middle(20 * number, now)
         case "after the acknowledgement":
-            _around(NatsBroker, "append", after=now)
+            around(NatsBroker, "append", after=now)
         case "without an acknowledgement":
-            _around(NatsBroker, "append", failed=now)
+            around(NatsBroker, "append", failed=now)
         case "before the commit":
-            _around(table, "mark", after=now)
+            around(table, "mark", after=now)
         case "after the commit":
-            _around(Publishing, "_mark", after=now)
+            around(Publishing, "_mark", after=now)
 
 
 def _in_the_middle(messages: int, now: Callable[[], None]) -> None:
@@ -257,7 +258,7 @@ def _in_the_middle(messages: int, now: Callable[[], None]) -> None:
 def _nothing() -> None: ...
 
 
-def _around(
+def around(
     owner: Any,
     name: str,
     *,
@@ -265,6 +266,7 @@ def _around(
     after: Callable[[], None] = _nothing,
     failed: Callable[[], None] = _nothing,
 ) -> None:
+    """Have functions called before and after a method, and when the broker fails it."""
     original = getattr(owner, name)
 
     async def wrapped(*arguments: Any, **named: Any) -> Any:

@@ -15,6 +15,7 @@ class Wire:
         self._open = asyncio.Event()
         self._open.set()
         self._delivering = set[asyncio.Task[None]]()
+        self._ends = set[asyncio.StreamWriter]()
         self.url = ""
 
     def hold(self) -> None:
@@ -26,13 +27,24 @@ class Wire:
         self._open.set()
         await asyncio.gather(*self._delivering)
 
+    def cut(self) -> None:
+        """End all connections, whatever is on its way."""
+        for end in self._ends:
+            end.transport.abort()
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a client with the server."""
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        except ConnectionError:  # there is no server
+            writer.close()
+            return
+        self._ends |= {writer, to_server}
         answers = asyncio.create_task(self._pass_on(from_server, writer, held=False))
         delivering = asyncio.create_task(self._pass_on(reader, to_server, held=True))
         self._delivering.add(delivering)
         await asyncio.gather(answers, delivering)
+        self._ends -= {writer, to_server}
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, held: bool) -> None:
         with suppress(ConnectionError):

@@ -392,7 +392,8 @@ class Subscriber:
         except MessagingError as error:
             self._away(error)
         held = self._leases.held
-        await asyncio.gather(*(self._abandon(partition) for partition in before & taken | before - held))
+        kept = {partition for partition in before & held - taken if self._workers.owns(partition)}
+        await asyncio.gather(*(self._abandon(partition) for partition in before - kept))
         for partition in self._leases.surplus:
             if partition not in self._leaving:
                 self._leaving[partition] = asyncio.create_task(self._hand_over(partition))

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 from carrick.cancellation import cancelled
 from carrick.clock import Clock, Timer
 from carrick.context import Context, detached, enter
-from carrick.errors import CarrickError, Code, MessagingError, StoreError
+from carrick.errors import CarrickError, MessagingError, StoreError
 from carrick.event import partition_in
 from carrick.messaging.contract import Delivery
 from carrick.messaging.deadletter import DeadLetters, stack_of
@@ -24,6 +24,7 @@ from carrick.messaging.parked_keys import ParkedKeys
 from carrick.messaging.redrive import AGAIN, DROP, Redriven
 from carrick.messaging.verdict import Again, GiveUp, reason_of, verdict
 from carrick.observe import EventDeadLettered, EventHandlingFailed, EventTooLate, Observer
+from carrick.store.claims import NewerOwnerError
 from carrick.store.parking import Parked, Parking
 
 __all__ = ["SHARED", "Counts", "Retry", "Unreadable", "Workers"]
@@ -141,6 +142,9 @@ class Workers:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self.drop(lambda lane: True)  # what came to rest meanwhile
+        for partition in tuple(self.parked):
+            self.disown(partition)
 
     def drop(self, chosen: Callable[[Lane], bool]) -> None:
         """Forget what waits in some lanes; it was not settled and comes again. What is being handled goes on."""
@@ -161,7 +165,9 @@ class Workers:
         return not busy
 
     async def take_in(self, delivery: Delivery, partition: int) -> None:
-        """Have a delivery handled in its turn."""
+        """Have a delivery handled in its turn. Without the partition it is left to its owner."""
+        if not self.owns(partition):
+            return
         self.counts.delivered[delivery.subject.rpartition(".")[0]] += 1
         self.counts.redelivered += delivery.deliveries > 1
         self._keeping.add(delivery)
@@ -216,6 +222,10 @@ class Workers:
         """Begin with a partition, of which some keys may be parked."""
         self.parked[partition] = keys
 
+    def owns(self, partition: int) -> bool:
+        """Say whether events of a partition may be handled, as far as this process knows."""
+        return partition == SHARED or self._parking is None or partition in self.parked
+
     def disown(self, partition: int) -> None:
         """End with a partition: nothing of it is parked any more, and what waits comes again elsewhere."""
         self.drop(lambda lane: lane[0] == partition)
@@ -238,7 +248,7 @@ class Workers:
             lanes: list[tuple[Lane, list[Work]]] = []
             for lane, tasks in await self._lanes.take_together(most):
                 works = [task for task in tasks if isinstance(task, Work)]
-                if self._is_parked(lane):
+                if not self.owns(lane[0]) or self._is_parked(lane):
                     await self._safely(lane, works, self._park(lane, works))
                 else:
                     lanes.append((lane, works))
@@ -274,6 +284,9 @@ class Workers:
     async def _one(self, lane: Lane, task: Task) -> _Rest | None:
         if isinstance(task, Retry):
             await self._retry(lane)
+            return None
+        if not self.owns(lane[0]):
+            self._forget(task)
             return None
         if isinstance(task, Unreadable):
             return await self._bury(task, task.delivery, task.reason)
@@ -377,6 +390,11 @@ class Workers:
 
     async def _failed(self, lane: Lane, work: Work, error: BaseException, behind: Sequence[Work] = ()) -> _Rest | None:
         """Do with a delivery that failed what is to be done; ``behind`` are those of its lane that come next."""
+        if isinstance(error, NewerOwnerError):
+            self._leave([work, *behind])
+            if (keys := self.parked.get(lane[0])) is not None:
+                self._lose(keys)
+            return None
         judged = self._judge(work, error)
         if isinstance(judged, GiveUp):
             return await self._give_up(lane, work, judged.reason, error, behind)
@@ -405,6 +423,9 @@ class Workers:
             if await self._handling.had_its_effect(work):  # by another process, that was taken for dead
                 await self._settle(work)
                 return _Rest(0.0, behind)
+            if not await self._still_owns(lane[0]):
+                self._leave([work, *behind])
+                return None
             await self._put(work, work.received, reason, error)
         except (MessagingError, StoreError) as failed:
             _logger.warning("%s: can't put an event aside yet: %s", self._consumer, failed)
@@ -466,10 +487,11 @@ class Workers:
         ]
         try:
             await self._parking.park(keys.tenure, rows)
+        except NewerOwnerError:
+            self._lose(keys)
+            self._leave(works)
+            return None
         except StoreError as error:
-            if error.code is Code.ABORTED:  # as above
-                self._leave(works)
-                return None
             _logger.warning("%s: can't park events yet: %s", self._consumer, error)
             return _Rest(_STUMBLE, works)
         self.counts.parked += len(works)
@@ -479,6 +501,27 @@ class Workers:
         for work in works:
             await self._keeping.ack(cast("Delivery", work.received))
         return None
+
+    async def _still_owns(self, partition: int) -> bool:
+        """Ask the database for a partition's owner, where there is one."""
+        if partition == SHARED or self._parking is None:
+            return True
+        keys = self.parked.get(partition)
+        if keys is None:
+            return False
+        try:
+            await self._parking.check(keys.tenure)
+        except NewerOwnerError:
+            self._lose(keys)
+            return False
+        return True
+
+    def _lose(self, keys: ParkedKeys) -> None:
+        """Leave all of a partition to its newer owner: later events would overtake the one that is left."""
+        partition = keys.tenure.partition
+        if self.parked.get(partition) is keys:
+            _logger.info("%s: another process has partition %d by now", self._consumer, partition)
+            self.disown(partition)
 
     def _leave(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -501,6 +544,8 @@ class Workers:
                     if not await self._retried(keys, event):
                         return
             keys.remove(key)
+        except NewerOwnerError:
+            self._lose(keys)
         except (StoreError, MessagingError) as error:
             _logger.warning("%s: can't handle parked events yet: %s", self._consumer, error)
             keys.add(key, _STUMBLE)
@@ -512,9 +557,12 @@ class Workers:
         try:
             work = Work(delivery, self._inbound.parse(delivery), keys.tenure, event.attempts, event.failures)
         except (UnreadableError, Skipped) as unreadable:  # this version of the service handles other events
+            await self._parking.check(keys.tenure)
             await self._put(None, delivery, str(unreadable), None)
             return await self._unpark(keys, event)
         failure = await self._try(work)
+        if isinstance(failure, NewerOwnerError):
+            raise failure
         if failure is None:
             await self._settle(work)
             return await self._unpark(keys, event)
@@ -525,6 +573,7 @@ class Workers:
             keys.add(event.key, judged.delay)
             return False
         if not await self._handling.had_its_effect(work):
+            await self._parking.check(keys.tenure)
             await self._put(work, delivery, judged.reason, failure)
             if work.options.hold_key:
                 await self._parking.postpone(keys.tenure, replace(tried, reason=judged.reason, held=True))

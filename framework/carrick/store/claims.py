@@ -12,7 +12,7 @@ from carrick.store.dialect import Sql
 if TYPE_CHECKING:
     from carrick.store.transaction import Transaction
 
-__all__ = ["check_tenures", "complete", "fulfil", "receive", "superseded"]
+__all__ = ["NewerOwnerError", "check_tenures", "complete", "fulfil", "receive"]
 
 _FULFIL = """
 UPDATE carrick_idempotency SET reply = :reply, error = :error
@@ -35,6 +35,17 @@ ON CONFLICT DO NOTHING
 _RECEIVED = "SELECT 1 FROM carrick_inbox WHERE consumer = :consumer AND event_id = :event_id"
 
 _EPOCHS = "SELECT partition, epoch FROM carrick_partition WHERE consumer = :consumer AND stream = :stream"
+
+
+class NewerOwnerError(StoreError):
+    """Another process consumes the partition by now: what this one has of it in hand is that one's."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        super().__init__(
+            Code.ABORTED,
+            f"partition {tenure.partition} of stream {tenure.stream} is consumed by another process now, which handles "
+            f"the events of {tenure.consumer} that this one had not",
+        )
 
 
 async def fulfil(tx: Transaction, claim: Claim, *, reply: bytes | None = None, error: bytes | None = None) -> None:
@@ -67,7 +78,7 @@ async def complete(tx: Transaction, claim: Claim, *, reply: bytes | None = None,
 async def receive(tx: Transaction, receipt: Receipt) -> None:
     """Store the receipt, or raise ``DuplicateEventError`` when it is there already.
 
-    Raises ``ABORTED`` when another process consumes the event's partition by now, and the event is its to handle.
+    Raises :class:`NewerOwnerError` when another process consumes the event's partition by now.
     """
     values: dict[str, Any] = {"consumer": receipt.consumer, "event_id": receipt.event_id}
     tenure = receipt.tenure
@@ -79,24 +90,15 @@ async def receive(tx: Transaction, receipt: Receipt) -> None:
     if result.rowcount == 1:
         return
     if tenure is not None and not (await tx.execute(_RECEIVED, values)).all():
-        raise superseded(tenure)
+        raise NewerOwnerError(tenure)
     raise DuplicateEventError(f"{receipt.consumer} has handled event {receipt.event_id} before")
 
 
 async def check_tenures(tx: Transaction, tenures: Collection[Tenure]) -> None:
-    """Raise ``ABORTED`` when another process consumes one of some partitions of a consumer's stream by now."""
+    """Raise :class:`NewerOwnerError` when another process consumes one of some partitions by now."""
     for consumer, stream in {(tenure.consumer, tenure.stream) for tenure in tenures}:
         rows = (await tx.execute(_EPOCHS, {"consumer": consumer, "stream": stream})).all()
         epochs = {row.partition: row.epoch for row in rows}
         for tenure in tenures:
             if epochs.get(tenure.partition, 0) > tenure.epoch:
-                raise superseded(tenure)
-
-
-def superseded(tenure: Tenure) -> StoreError:
-    """Return what the former owner of a partition is told."""
-    return StoreError(
-        Code.ABORTED,
-        f"partition {tenure.partition} of stream {tenure.stream} is consumed by another process now, which handles the "
-        f"events of {tenure.consumer} that this one had not",
-    )
+                raise NewerOwnerError(tenure)

@@ -7,7 +7,7 @@ from typing import Any
 
 from carrick.claim import Tenure
 from carrick.store.atomically import atomically
-from carrick.store.claims import superseded
+from carrick.store.claims import NewerOwnerError
 from carrick.store.dialect import Sql
 from carrick.store.transaction import Database, Transaction
 
@@ -135,7 +135,10 @@ class Position:
 
 
 class Parking:
-    """The parked events of a database's consumers. Each method is a short transaction of its own."""
+    """The parked events of a database's consumers. Each method is a short transaction of its own.
+
+    Those that take a tenure to write raise ``NewerOwnerError``, and change nothing, when it has ended.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -181,17 +184,23 @@ class Parking:
     async def park(self, tenure: Tenure, events: Sequence[Parked]) -> None:
         """Keep events of a partition; those that are kept already stay as they are.
 
-        Raises ``ABORTED`` when the partition has a newer owner; the events must then not be acknowledged.
+        After a ``NewerOwnerError`` they must not be acknowledged.
         """
         rows = [_row(tenure, event) for event in events]
 
         async def parked(tx: Transaction) -> None:
-            epoch = (await tx.execute(_EPOCH.of(tx.dialect), _of(tenure))).scalar_one()
-            if epoch != tenure.epoch:
-                raise superseded(tenure)
+            await _owned(tx, tenure)
             await tx.execute(_PARK.of(tx.dialect), rows)
 
         await atomically(self._database, parked)
+
+    async def check(self, tenure: Tenure) -> None:
+        """Raise ``NewerOwnerError`` when the partition has one."""
+
+        async def checked(tx: Transaction) -> None:
+            await _owned(tx, tenure)
+
+        await atomically(self._database, checked)
 
     async def of_key(self, tenure: Tenure, key: str, most: int) -> list[Parked]:
         """Return a key's first events, oldest first."""
@@ -224,6 +233,7 @@ class Parking:
         rows = [_of(tenure, event) for event in events]
 
         async def settled(tx: Transaction) -> None:
+            await _owned(tx, tenure)
             await tx.execute(_SETTLE, rows)
 
         await atomically(self._database, settled)
@@ -238,6 +248,7 @@ class Parking:
         }
 
         async def postponed(tx: Transaction) -> None:
+            await _owned(tx, tenure)
             if event.held:
                 await tx.execute(_HOLD.of(tx.dialect), values)
             else:
@@ -273,6 +284,12 @@ def _of(tenure: Tenure, event: Parked | None = None) -> dict[str, Any]:
     """Return what finds the partition's rows, or the row of an event."""
     found = {"consumer": tenure.consumer, "stream": tenure.stream, "partition": tenure.partition}
     return found if event is None else found | {"key": event.key, "sequence": event.sequence}
+
+
+async def _owned(tx: Transaction, tenure: Tenure) -> None:
+    """Hold the partition until the transaction ends."""
+    if (await tx.execute(_EPOCH.of(tx.dialect), _of(tenure))).scalar_one() != tenure.epoch:
+        raise NewerOwnerError(tenure)
 
 
 def _row(tenure: Tenure, event: Parked) -> dict[str, Any]:

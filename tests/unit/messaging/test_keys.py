@@ -13,7 +13,7 @@ import pytest
 from carrick import store
 from carrick.context import Context
 from carrick.errors import Code, ConfigurationError, PermanentError, StoreError
-from carrick.event import EventSpec
+from carrick.event import EventSpec, partition_of
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.cloudevents import Envelope, headers_for
 from carrick.messaging.letters import DeadLetter
@@ -607,3 +607,143 @@ async def test_a_place_that_the_broker_lost_is_known(stand: Stand, *, anew: bool
     async with stand.subscriber() as subscriber:
         await settle(subscriber)
     assert await stand.effects() == {"k": [1, 2, 3, 4, 5, 6, 7]}
+
+
+async def test_who_has_lost_a_partition_leaves_all_of_it(stand: Stand) -> None:
+    """However much it has in hand of a key whose first event it could not park: nothing may overtake that."""
+    begun = asyncio.Event()
+    went_on = asyncio.Event()
+    numbers = range(1, 61)
+
+    async def late(event: OrderPlaced, ctx: Context) -> None:
+        stand.calls.append(event.total)
+        begun.set()
+        await went_on.wait()
+        raise KeyError("late")
+
+    stand.handle = late  # type: ignore[method-assign]
+    await stand.publish("k", *numbers)
+    async with stand.subscriber(options=replace(OPTIONS, lease=3600.0)):
+        await begun.wait()
+        await stand.parking.begin("stock", "ORDERS", partition_of("k"))
+        went_on.set()
+        await asyncio.sleep(0.3)
+        assert stand.calls == [1]
+        assert await stand.parked() == 0
+
+
+async def test_who_has_lost_a_partition_buries_nothing_of_it(stand: Stand) -> None:
+    """Its new owner may be handling what this one gives up."""
+    begun = asyncio.Event()
+    went_on = asyncio.Event()
+
+    async def late(event: OrderPlaced, ctx: Context) -> None:
+        begun.set()
+        await went_on.wait()
+        raise PermanentError("late")
+
+    stand.handle = late  # type: ignore[method-assign]
+    await stand.publish("k", 1)
+    async with stand.subscriber(options=replace(OPTIONS, lease=3600.0)):
+        await begun.wait()
+        await stand.parking.begin("stock", "ORDERS", partition_of("k"))
+        went_on.set()
+        await asyncio.sleep(0.3)
+        assert stand.dead() == []
+
+
+async def test_who_has_lost_a_partition_handles_no_more_of_a_parked_key(stand: Stand) -> None:
+    """It stops behind the event that it had begun with, and leaves the rows to their new owner."""
+    stand.fail = lambda event: StoreError(Code.UNAVAILABLE, "away")
+    await stand.publish("k", 1, 2, 3)
+    begun = asyncio.Event()
+    went_on = asyncio.Event()
+    async with stand.subscriber():
+        await stand.until_parked(3)
+    plain, calls = stand.handle, stand.calls
+    stand.fail = lambda event: None
+    calls.clear()
+
+    async def late(event: OrderPlaced, ctx: Context) -> None:
+        begun.set()
+        await went_on.wait()
+        await plain(event, ctx)
+
+    stand.handle = late  # type: ignore[method-assign]
+    async with stand.subscriber(options=replace(OPTIONS, lease=3600.0)):
+        await begun.wait()
+        await stand.parking.begin("stock", "ORDERS", partition_of("k"))
+        went_on.set()
+        await asyncio.sleep(0.3)
+        assert calls == [1]
+        assert await stand.parked() == 3
+
+
+async def test_a_partition_that_was_lost_for_a_moment_is_begun_anew(stand: Stand) -> None:
+    """Who still has the lease becomes its owner again, and everything is handled in its turn."""
+    lost = False
+
+    async def late(event: OrderPlaced, ctx: Context) -> None:
+        nonlocal lost
+        stand.calls.append(event.total)
+        if not lost:
+            lost = True
+            await stand.parking.begin("stock", "ORDERS", partition_of("k"))
+            raise KeyError("late")
+        async with stand.database.transaction() as tx:
+            await stand.write(tx, event)
+            await tx.handled()
+
+    stand.handle = late  # type: ignore[method-assign]
+    await stand.publish("k", *range(1, 61))
+    async with stand.subscriber() as subscriber:
+        await settle(subscriber)
+    assert await stand.effects() == {"k": list(range(1, 61))}
+    assert stand.calls == [1, *range(1, 61)]
+
+
+async def test_a_database_that_has_to_try_again_is_no_newer_owner(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be parked because another transaction was in the way is parked a moment later, in its place."""
+    park = Parking.park
+    refused = 0
+
+    async def once_in_the_way(parking: Parking, *arguments: Any) -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise StoreError(Code.ABORTED, "deadlock detected")
+        await park(parking, *arguments)
+
+    monkeypatch.setattr(Parking, "park", once_in_the_way)
+    failing = True
+    stand.fail = lambda event: KeyError("own fault") if failing and event.total == 1 else None
+    await stand.publish("k", *range(1, 41))
+    async with stand.subscriber(handling=replace(QUICK, max_attempts=1000)) as subscriber:
+        await stand.until_parked(1)
+        failing = False
+        await settle(subscriber)
+    assert await stand.effects() == {"k": list(range(1, 41))}
+
+
+async def test_a_slow_handler_costs_no_leases_while_its_partition_is_handed_over(stand: Stand) -> None:
+    """Who gives partitions to a newcomer keeps all others, however long it waits for what is being handled."""
+    plain = stand.handle
+
+    async def slow(event: OrderPlaced, ctx: Context) -> None:
+        stand.calls.append(event.total)
+        await asyncio.sleep(1.5)
+        await plain(event, ctx)
+
+    stand.handle = slow  # type: ignore[method-assign]
+    keys = {partition_of(f"k{number}"): f"k{number}" for number in range(200)}
+    for partition, key in keys.items():
+        await stand.publish(key, partition)
+    assert len(keys) == 16
+    async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as first:
+        await until(lambda: len(stand.calls) == 16)
+        async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as second:
+            await settle(first, second)
+            await until(lambda: len(first.partitions) == len(second.partitions) == 8)
+    assert sorted(stand.calls) == sorted([*range(16), *range(16)]), "each was begun once, and ended once"

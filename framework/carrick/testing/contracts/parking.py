@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from carrick.claim import Tenure
 from carrick.errors import Code, StoreError
+from carrick.store.claims import NewerOwnerError
 from carrick.store.parking import Parked, ParkedCount, ParkedKey, Parking, Position
 from carrick.testing.contracts.site import StoreDatabase
 from carrick.testing.contracts.tables import FrameworkTables
@@ -84,6 +85,22 @@ class ParkingContract(FrameworkTables):
         elsewhere, _ = await parking.begin("c", "S", 4)
         await self._begin(parking)
         await parking.park(elsewhere, [_event(1, partition=4)])
+
+    async def test_an_older_owner_changes_nothing(self, parking: Parking) -> None:
+        """It neither settles nor postpones an event that the newer one handles, and can ask whether it still owns."""
+        old, _ = await self._begin(parking)
+        await parking.park(old, [_event(1)])
+        await parking.check(old)
+        new, _ = await self._begin(parking)
+        for late in (
+            parking.settle(old, [_event(1)]),
+            parking.postpone(old, _event(1, attempts=9)),
+            parking.postpone(old, _event(1, held=True)),
+            parking.check(old),
+        ):
+            with pytest.raises(NewerOwnerError):
+                await late
+        assert await parking.of_key(new, "k", 10) == [_event(1)]
 
     async def test_due_keys_are_found(self, parking: Parking) -> None:
         """Those of the partitions that are asked for, the longest due first."""
