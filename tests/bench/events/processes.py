@@ -63,4 +63,7 @@ async def line(started: Process) -> str:
     """Wait for the next thing that a process tells."""
     assert started.stdout is not None
     async with asyncio.timeout(_PATIENCE):
-        return (await started.stdout.readline()).decode().strip()
+        said = await started.stdout.readline()
+    if not said:
+        raise RuntimeError("a process of the bench ended early; what it says is above; is the machine too busy?")
+    return said.decode().strip()
