@@ -7,8 +7,12 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+import pytest
+import typer
+
+from carrick.cli.main import _cli
 from carrick.options import HandlingOptions, MethodPolicy, Part
 from tests.acceptance.tutorial import PATIENCE, ROOT, followed, free_port, run, steps, wait_for
 
@@ -74,6 +78,22 @@ def test_the_example_of_an_adapter_passes_the_suite(tmp_path: Path) -> None:
     assert run(blocks[0].text + "pwd", ROOT).endswith(f"{folder}\n")
     with followed(blocks[1:], folder, tmp_path):
         run(f"mypy --strict --config-file {ROOT}/pyproject.toml plain_sqlite.py test_plain_sqlite.py", folder)
+
+
+@pytest.mark.parametrize("document", ["docs/operating-consumers.md", "docs/operating-the-outbox.md"])
+def test_the_guides_to_operation_name_what_there_is(document: str) -> None:
+    """Each command in their blocks is there, and has the options that it is shown with."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    shown = [line.removeprefix("$ ").split() for block in blocks for line in block.splitlines() if "carrick " in line]
+    commands = [words[1:] for words in shown if words[0] == "carrick"]
+    assert commands
+    for words in commands:
+        group: Any = typer.main.get_command(_cli)
+        while (names := getattr(group, "commands", None)) and words[0] in names:
+            group = names[words.pop(0)]
+        assert not hasattr(group, "commands"), words
+        there = {option for parameter in group.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", " ".join(words))) <= there, words
 
 
 _AROUND_THE_EXAMPLE = """
