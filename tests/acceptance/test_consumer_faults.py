@@ -11,6 +11,7 @@ import pytest
 from carrick import store
 from carrick.context import Context
 from carrick.errors import CarrickError, Code
+from carrick.event import partition_of
 from carrick.messaging import Message, Subscriber, SubscriberOptions
 from carrick.messaging.nats import NatsBroker
 from carrick.observe import ignore
@@ -23,7 +24,7 @@ from shop.orders.v1.orders_pb2 import OrderPlaced
 from tests.acceptance.consumers import HANDLED, Published
 from tests.unit.testing.programs import until
 
-_OPTIONS = SubscriberOptions(ack_wait=0.5, lease=1.0, fetch_wait=0.2)
+_OPTIONS = SubscriberOptions(ack_wait=1.0, lease=1.0, fetch_wait=0.2)
 _HANDLING = HandlingOptions(max_attempts=5, initial_backoff=0.1, max_backoff=0.4)
 _ALL_FINE = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -119,14 +120,16 @@ async def test_a_slow_handler_keeps_what_it_handles(stock: Stock) -> None:
 
     Those that wait behind it are kept as well.
     """
-    stock.slow = 1.2
-    await stock.publish(3)
+    stock.slow = 2.5
+    place = f"stock-p{partition_of('k0'):02d}"
+    await stock.publish(2)
     async with stock.subscriber() as subscriber, stock.subscriber() as another:
+        while len(stock.effects) < 2:
+            there = await stock.broker.place("ORDERS", place)
+            assert there is None or there.redelivered == 0
+            await asyncio.sleep(0.05)
         await settle(subscriber, another, timeout=20)
-        assert stock.calls == {1: 1, 2: 1, 3: 1}
-        places = [await stock.broker.place("ORDERS", f"stock-p{partition:02d}") for partition in range(16)]
-        assert sum(place.redelivered for place in places if place is not None) == 0
-        assert subscriber._workers.counts.redelivered + another._workers.counts.redelivered == 0
+    assert stock.calls == {1: 1, 2: 1}
 
 
 async def test_a_message_that_can_not_be_read_is_no_hot_loop(stock: Stock, nats_server: NatsServer) -> None:
