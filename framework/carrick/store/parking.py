@@ -50,7 +50,7 @@ WHERE consumer = :consumer AND stream = :stream AND NOT EXISTS (
         AND held.key = event.key AND held.sequence <= event.sequence AND held.held_at IS NOT NULL)
 """
 _COUNTS = """
-SELECT partition, count(DISTINCT key) AS keys, count(*) AS events,
+SELECT partition, count(DISTINCT key) AS some_keys, count(*) AS events,
     count(DISTINCT CASE WHEN held_at IS NULL THEN NULL ELSE key END) AS held_keys
 FROM carrick_parked WHERE consumer = :consumer AND stream = :stream GROUP BY partition
 """
@@ -226,7 +226,9 @@ class Parking:
         """Count what is parked of a consumer, by partition, where anything is."""
         async with self._database.read() as tx:
             rows = (await tx.execute(_COUNTS, {"consumer": consumer, "stream": stream})).all()
-        return {row.partition: ParkedCount(keys=row.keys, events=row.events, held_keys=row.held_keys) for row in rows}
+        return {
+            row.partition: ParkedCount(keys=row.some_keys, events=row.events, held_keys=row.held_keys) for row in rows
+        }
 
     async def settle(self, tenure: Tenure, events: Collection[Parked]) -> None:
         """Forget events that were handled or put aside."""

@@ -741,9 +741,9 @@ async def test_a_slow_handler_costs_no_leases_while_its_partition_is_handed_over
     for partition, key in keys.items():
         await stand.publish(key, partition)
     assert len(keys) == 16
-    async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as first:
+    async with stand.subscriber(options=replace(OPTIONS, lease=1.0)) as first:
         await until(lambda: len(stand.calls) == 16)
-        async with stand.subscriber(options=replace(OPTIONS, lease=0.6)) as second:
+        async with stand.subscriber(options=replace(OPTIONS, lease=1.0)) as second:
             await settle(first, second)
             await until(lambda: len(first.partitions) == len(second.partitions) == 8)
     assert sorted(stand.calls) == sorted([*range(16), *range(16)]), "each was begun once, and ended once"
