@@ -14,6 +14,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -97,7 +98,7 @@ def consumer_database(where: str) -> AnyDatabase:
     """Return a database, to be opened, by its path or URL."""
     migrations = [store.MIGRATIONS, outbox.MIGRATIONS]
     if where.startswith("postgresql:"):
-        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=5.0)
+        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=5.0, idle_timeout=2.0)
     return SqliteDatabase(Path(where), migrations=migrations, busy_timeout=_WAITS)
 
 
@@ -343,6 +344,20 @@ async def ended_well(*processes: Program) -> None:
         assert not any(left.values()), (left, complaints[-2000:])
 
 
+async def _held(broker: NatsBroker) -> list[str]:
+    """Return the leases that stay; those of who died end by themselves."""
+    held: list[str] = []
+
+    async def none() -> bool:
+        leases = await broker.latest(LEASE_STREAM, f"lease.ORDERS.{NAME}.>")
+        held[:] = [lease.subject for lease in leases if lease.data]
+        return not held
+
+    with suppress(TimeoutError):
+        await until(none, timeout=5 * OPTIONS.lease)
+    return held
+
+
 async def audit(database: AnyDatabase, broker: NatsBroker, published: Published, *, letters_once: bool = True) -> str:
     """Compare what was published with effects, dead letters, parked events and leases; say in words how many.
 
@@ -362,8 +377,7 @@ async def audit(database: AnyDatabase, broker: NatsBroker, published: Published,
     differences += [f"{each} is no dead letter" for each in published.poison.keys() - dead.keys()]
     differences += [f"{each} should be no dead letter" for each in dead.keys() - published.poison.keys()]
     differences += [f"parked: {row.key} {row.sequence} {row.reason}" for row in parked]
-    held = [lease.subject for lease in await broker.latest(LEASE_STREAM, f"lease.ORDERS.{NAME}.>") if lease.data]
-    differences += [f"held: {subject}" for subject in held]
+    differences += [f"held: {subject}" for subject in await _held(broker)]
     assert not differences, "\n".join(differences[:50])
     return (
         f"{published.events} events, {published.repeated} of them twice, {dict(published.what)}: "

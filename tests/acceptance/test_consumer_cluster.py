@@ -1,6 +1,7 @@
 """Consumers of streams with three replicas."""
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ async def _effects(database: SqliteDatabase) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.skipif("CARRICK_CONSUMER_EVENTS" not in os.environ, reason="part of make torture-consumers")
 async def test_each_server_dies_once_and_every_effect_happens_once_in_order(
     cluster: NatsCluster, database: SqliteDatabase
 ) -> None:

@@ -70,9 +70,9 @@ class Leases:
     async def let_go(self, partitions: Iterable[int]) -> None:
         """Give partitions back, so that others need not wait until their leases end."""
         gone = list(partitions)
+        await self._withdraw([self._subject(partition) for partition in gone])
         for partition in gone:
             self._held.pop(partition, None)
-        await self._withdraw([self._subject(partition) for partition in gone])
 
     async def leave(self) -> None:
         """Give everything back."""
