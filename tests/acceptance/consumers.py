@@ -98,7 +98,7 @@ def consumer_database(where: str) -> AnyDatabase:
     """Return a database, to be opened, by its path or URL."""
     migrations = [store.MIGRATIONS, outbox.MIGRATIONS]
     if where.startswith("postgresql:"):
-        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=5.0, idle_timeout=2.0)
+        return PostgresDatabase(where, migrations=migrations, lock_timeout=_WAITS, idle_timeout=5.0)
     return SqliteDatabase(Path(where), migrations=migrations, busy_timeout=_WAITS)
 
 

@@ -129,6 +129,7 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer | None:
     return server
 
 
+@pytest.mark.skipif("CARRICK_CONSUMER_EVENTS" not in os.environ, reason="part of make torture-consumers")
 @pytest.mark.parametrize("postgres", [False, True], indirect=True, ids=["sqlite", "postgresql"])
 async def test_whatever_happens_each_event_has_one_effect_in_its_turn(
     tmp_path: Path, nats_server: NatsServer, postgres: PostgresServer | None, processes: ExitStack

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from carrick.clock import Clock, SystemClock
 from carrick.context import Context
-from carrick.errors import ConfigurationError, MessagingError
+from carrick.errors import ConfigurationError, MessagingError, StoreError
 from carrick.event import PARTITIONS, EventSpec
 from carrick.instruments import Instruments
 from carrick.loop import Loop
@@ -398,7 +398,10 @@ class Subscriber:
             if partition not in self._leaving:
                 self._leaving[partition] = asyncio.create_task(self._hand_over(partition))
         for partition in sorted(held - self.partitions - self._leaving.keys()):
-            await self._begin(partition)
+            try:
+                await self._begin(partition)
+            except StoreError as error:  # the others need not wait for it
+                _logger.warning("subscriber %s can't begin with partition %d yet: %s", self.name, partition, error)
         now = self.partitions
         if now != before:
             self._observe(PartitionsChanged(held=len(now), taken=len(now - before), lost=len(before - now)))
