@@ -8,6 +8,8 @@ from collections import defaultdict
 from contextlib import ExitStack, suppress
 from functools import partial
 
+import pytest
+
 from carrick.errors import StoreError
 from carrick.messaging.nats import NatsBroker
 from carrick.testing import NatsServer, PostgresServer
@@ -81,6 +83,7 @@ async def _written(database: AnyDatabase) -> Published:
     return Published(numbers=numbers, events=len(rows))
 
 
+@pytest.mark.skipif("CARRICK_CONSUMER_EVENTS" not in os.environ, reason="part of make torture-consumers")
 async def test_what_is_committed_has_its_effect_once_and_in_its_turn(
     nats_server: NatsServer, postgres_server: PostgresServer, processes: ExitStack
 ) -> None:
